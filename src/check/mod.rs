@@ -1,0 +1,1 @@
+//! `wouldblock check URL`: the black-box checker.

@@ -1,0 +1,1 @@
+//! `wouldblock compare`: what busy polling costs on this machine.

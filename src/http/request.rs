@@ -1,0 +1,448 @@
+//! The request: its line, its framing, and what is wrong with it (RFC 9112 §2, §3, §6).
+//!
+//! httparse splits lines and names; everything that decides where a message ends is decided here, strictly: a
+//! message that two recipients could cut differently is refused (RFC 9112 §11.2, request smuggling).
+
+use super::headers::{HEADERS_MAX, HeaderStorage, Headers, list_members};
+use super::limits::Limits;
+use super::response::Status;
+
+/// A request method (RFC 9110 §9.3). Names are case-sensitive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Method<'a> {
+    /// GET
+    Get,
+    /// HEAD
+    Head,
+    /// OPTIONS
+    Options,
+    /// A method that RFC 9110 or 5789 defines, but that a file does not have: 405.
+    Known(&'a str),
+    /// A method nobody has told us about: 501.
+    Unknown(&'a str),
+}
+
+impl<'a> Method<'a> {
+    fn parse(name: &'a str) -> Self {
+        match name {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "OPTIONS" => Self::Options,
+            "POST" | "PUT" | "DELETE" | "CONNECT" | "TRACE" | "PATCH" => Self::Known(name),
+            _ => Self::Unknown(name),
+        }
+    }
+
+    /// The name as it came.
+    pub const fn as_str(&self) -> &'a str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Options => "OPTIONS",
+            Self::Known(name) | Self::Unknown(name) => name,
+        }
+    }
+}
+
+/// The protocol version of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Version {
+    /// HTTP/1.0: closes after the answer unless `Connection: keep-alive` was asked for.
+    Http10,
+    /// HTTP/1.1: persistent unless `Connection: close`.
+    Http11,
+}
+
+impl Version {
+    /// `HTTP/1.0` or `HTTP/1.1`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+        }
+    }
+}
+
+/// The request target in its four forms (RFC 9112 §3.2). Path and query are as they came: not decoded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target<'a> {
+    /// `/path?query`, also what is left of an absolute form without its scheme and authority.
+    Origin {
+        /// Begins with `/`.
+        path: &'a str,
+        /// What follows the first `?`, without it.
+        query: Option<&'a str>,
+    },
+    /// `*`, for OPTIONS only.
+    Asterisk,
+    /// `host:port`, for CONNECT only.
+    Authority(&'a str),
+}
+
+impl<'a> Target<'a> {
+    fn parse(text: &'a str, method: Method<'_>) -> Result<Self, RequestError> {
+        if !text.bytes().all(is_target_octet) {
+            return Err(RequestError::BadTarget);
+        }
+        if method.as_str() == "CONNECT" {
+            return if is_authority(text) && text.contains(':') {
+                Ok(Self::Authority(text))
+            } else {
+                Err(RequestError::BadTarget)
+            };
+        }
+        if text.starts_with('/') {
+            return Ok(Self::origin(text));
+        }
+        if text == "*" {
+            return if method == Method::Options { Ok(Self::Asterisk) } else { Err(RequestError::BadTarget) };
+        }
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Err(RequestError::BadTarget);
+        };
+        if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+            return Err(RequestError::BadTarget);
+        }
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        if authority.is_empty() || !is_authority(authority) {
+            return Err(RequestError::BadTarget);
+        }
+        Ok(match path {
+            // RFC 9112 §3.2.4: OPTIONS on an absolute form without a path means the server as a whole.
+            "" if method == Method::Options => Self::Asterisk,
+            "" => Self::Origin { path: "/", query: None },
+            _ if path.starts_with('?') => Self::Origin { path: "/", query: path.get(1..) },
+            _ => Self::origin(path),
+        })
+    }
+
+    fn origin(text: &'a str) -> Self {
+        match text.split_once('?') {
+            Some((path, query)) => Self::Origin { path, query: Some(query) },
+            None => Self::Origin { path: text, query: None },
+        }
+    }
+}
+
+/// One request, borrowed from the connection's buffer.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: Method<'a>,
+    /// The target, taken apart.
+    pub target: Target<'a>,
+    /// The target as it came, for logs.
+    pub raw_target: &'a str,
+    /// The version.
+    pub version: Version,
+    /// The header fields.
+    pub headers: Headers<'a>,
+}
+
+/// Where a request's body ends (RFC 9112 §6.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Body {
+    /// So many octets follow; 0 for a request without one.
+    Length(u64),
+    /// Chunks follow (RFC 9112 §7.1).
+    Chunked,
+}
+
+/// What the connection must know to go on after this request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Framing {
+    pub(super) head_bytes: usize,
+    pub(super) body: Body,
+    pub(super) keep_alive: bool,
+    pub(super) expects_continue: bool,
+}
+
+/// Parses a complete head: `bytes` begins with the request line (no leading empty lines) and contains the blank
+/// line. Every line of it is known to end in CRLF.
+pub(super) fn parse<'b>(
+    bytes: &'b [u8],
+    storage: &'b mut HeaderStorage<'b>,
+    limits: &Limits,
+) -> Result<(Request<'b>, Framing), RequestError> {
+    let mut parsed = httparse::Request::new(&mut []);
+    let head_bytes = match parsed.parse_with_uninit_headers(bytes, &mut storage.0) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Err(RequestError::BadRequestLine),
+        Err(httparse::Error::TooManyHeaders) => return Err(RequestError::TooManyHeaders),
+        Err(httparse::Error::Version) => return Err(version_error(bytes)),
+        Err(httparse::Error::Token) => return Err(line_error(bytes)),
+        Err(_) => return Err(RequestError::BadHeader),
+    };
+    let (Some(method), Some(raw_target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
+        return Err(RequestError::BadRequestLine);
+    };
+    if raw_target.len() > limits.target_bytes {
+        return Err(RequestError::TargetTooLong);
+    }
+    let fields: &'b [httparse::Header<'b>] = parsed.headers;
+    if fields.len() > limits.header_count.min(HEADERS_MAX) {
+        return Err(RequestError::TooManyHeaders);
+    }
+    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+    let headers = Headers::new(fields);
+    let method = Method::parse(method);
+    let framing = framing(headers, version, head_bytes, limits)?;
+    let target = Target::parse(raw_target, method)?;
+    Ok((Request { method, target, raw_target, version, headers }, framing))
+}
+
+/// One pass over the fields: Host, Content-Length, Transfer-Encoding, Connection, Expect.
+fn framing(
+    headers: Headers<'_>,
+    version: Version,
+    head_bytes: usize,
+    limits: &Limits,
+) -> Result<Framing, RequestError> {
+    let mut hosts = 0;
+    let mut length: Option<u64> = None;
+    let mut codings = TransferCodings::default();
+    let (mut close, mut keep_alive, mut expects_continue) = (false, false, false);
+    for (name, value) in headers.iter() {
+        // By length first: most fields of a browser match none of these and cost one comparison.
+        match name.len() {
+            4 if name.eq_ignore_ascii_case("host") => {
+                hosts += 1;
+                if !std::str::from_utf8(value).is_ok_and(is_authority) {
+                    return Err(RequestError::BadHost);
+                }
+            }
+            14 if name.eq_ignore_ascii_case("content-length") => content_length(value, &mut length)?,
+            17 if name.eq_ignore_ascii_case("transfer-encoding") => codings.add(value)?,
+            10 if name.eq_ignore_ascii_case("connection") => {
+                for option in list_members(value) {
+                    close |= option.eq_ignore_ascii_case(b"close");
+                    keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            6 if name.eq_ignore_ascii_case("expect") && version == Version::Http11 => {
+                if !value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(RequestError::UnknownExpectation);
+                }
+                expects_continue = true;
+            }
+            _ => {}
+        }
+    }
+    // RFC 9112 §3.2: exactly one Host in 1.1; 1.0 had none, but two are two answers to one question.
+    if hosts > 1 || (hosts == 0 && version == Version::Http11) {
+        return Err(RequestError::BadHost);
+    }
+    let body = match (codings.count, length) {
+        (0, None) => Body::Length(0),
+        (0, Some(length)) if length > limits.body_bytes => return Err(RequestError::BodyTooLarge),
+        (0, Some(length)) => Body::Length(length),
+        // RFC 9112 §6.1: the two together, or chunks in 1.0, are how requests are smuggled.
+        (_, Some(_)) => return Err(RequestError::LengthAndCoding),
+        (_, None) if version == Version::Http10 => return Err(RequestError::CodingInOldVersion),
+        (_, None) => codings.body()?,
+    };
+    let keep_alive = !close && (version == Version::Http11 || keep_alive);
+    Ok(Framing { head_bytes, body, keep_alive, expects_continue })
+}
+
+/// RFC 9112 §6.3 rule 5: a list of equal numbers is that number; anything else cannot be framed.
+fn content_length(value: &[u8], length: &mut Option<u64>) -> Result<(), RequestError> {
+    let mut members = 0;
+    for member in value.split(|&octet| octet == b',') {
+        let member = member.trim_ascii();
+        if member.is_empty() || !member.iter().all(u8::is_ascii_digit) {
+            return Err(RequestError::BadContentLength);
+        }
+        // More digits than a u64 holds is a well-formed number that is too large.
+        let number = member
+            .iter()
+            .try_fold(0u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
+            .unwrap_or(u64::MAX);
+        if length.is_some_and(|earlier| earlier != number) {
+            return Err(RequestError::DifferingLengths);
+        }
+        *length = Some(number);
+        members += 1;
+    }
+    debug_assert!(members > 0);
+    Ok(())
+}
+
+/// The members of Transfer-Encoding, over all its fields.
+#[derive(Default)]
+struct TransferCodings {
+    count: usize,
+    chunked: usize,
+    last_is_chunked: bool,
+}
+
+impl TransferCodings {
+    fn add(&mut self, value: &[u8]) -> Result<(), RequestError> {
+        let before = self.count;
+        for coding in list_members(value) {
+            self.count += 1;
+            self.last_is_chunked = coding.eq_ignore_ascii_case(b"chunked");
+            self.chunked += usize::from(self.last_is_chunked);
+        }
+        // An empty field still says "there is a coding", and nobody knows which.
+        if self.count == before { Err(RequestError::ChunkedNotLast) } else { Ok(()) }
+    }
+
+    fn body(&self) -> Result<Body, RequestError> {
+        match (self.chunked, self.last_is_chunked) {
+            (1, true) if self.count == 1 => Ok(Body::Chunked),
+            (0, _) | (1, true) => Err(RequestError::UnknownCoding),
+            _ => Err(RequestError::ChunkedNotLast),
+        }
+    }
+}
+
+/// Octets of a request target: RFC 3986 characters, and those that browsers leave as they are in a query
+/// (`"<>[]\^`{|}`). Never controls, spaces or anything beyond ASCII, which must be percent-encoded.
+const fn is_target_octet(octet: u8) -> bool {
+    matches!(octet, 0x21..=0x7e) && octet != b'#'
+}
+
+/// `uri-host [":" port]` (RFC 3986 §3.2.2), possibly empty; no user information.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let Some((address, rest)) = rest.split_once(']') else { return false };
+            if address.is_empty() || !address.bytes().all(|c| c.is_ascii_hexdigit() || b":.vV%".contains(&c))
+            {
+                return false;
+            }
+            match rest.strip_prefix(':') {
+                Some(port) => ("", port),
+                None => return rest.is_empty(),
+            }
+        }
+        None => text.split_once(':').unwrap_or((text, "")),
+    };
+    port.bytes().all(|c| c.is_ascii_digit())
+        && host.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&c))
+}
+
+/// 505 for a version that has the right form, 400 for anything else.
+fn version_error(bytes: &[u8]) -> RequestError {
+    let line = bytes.split(|&octet| octet == b'\r').next().unwrap_or_default();
+    match line.rsplit(|&octet| octet == b' ').next() {
+        Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            RequestError::Version
+        }
+        _ => RequestError::BadRequestLine,
+    }
+}
+
+/// httparse calls a bad octet in the target and a bad method by one name; people want to know which.
+fn line_error(bytes: &[u8]) -> RequestError {
+    let line = bytes.split(|&octet| octet == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|&octet| octet == b' ');
+    match (words.next(), words.next(), words.next(), words.next()) {
+        (Some(_), Some(target), Some(_), None) if !target.iter().copied().all(is_target_octet) => {
+            RequestError::BadTarget
+        }
+        _ => RequestError::BadRequestLine,
+    }
+}
+
+/// What is wrong with a request; says which status it deserves. After any of these the connection is closed:
+/// where the next request begins is no longer certain.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// Not `method SP target SP version` (RFC 9112 §3).
+    BadRequestLine,
+    /// A line that does not end in CRLF (RFC 9112 §2.2).
+    BareLineFeed,
+    /// A field line that is not `name: value` (RFC 9112 §5), among them obs-fold and a space before the colon.
+    BadHeader,
+    /// A target in none of the four forms, or with octets that must be percent-encoded (RFC 9112 §3.2).
+    BadTarget,
+    /// No Host in HTTP/1.1, several, or one that is no host (RFC 9112 §3.2).
+    BadHost,
+    /// A Content-Length that is not a number (RFC 9112 §6.3).
+    BadContentLength,
+    /// Two Content-Lengths that differ (RFC 9112 §6.3).
+    DifferingLengths,
+    /// Content-Length and Transfer-Encoding together (RFC 9112 §6.1).
+    LengthAndCoding,
+    /// Transfer-Encoding in HTTP/1.0 (RFC 9112 §6.1).
+    CodingInOldVersion,
+    /// `chunked` not last, or twice (RFC 9112 §6.1).
+    ChunkedNotLast,
+    /// A transfer coding other than `chunked` (RFC 9112 §6.1).
+    UnknownCoding,
+    /// A chunk that is not what RFC 9112 §7.1 says.
+    BadChunk,
+    /// A body longer than [`Limits::body_bytes`].
+    BodyTooLarge,
+    /// A target longer than [`Limits::target_bytes`].
+    TargetTooLong,
+    /// A header section longer than [`Limits::head_bytes`].
+    HeadTooLarge,
+    /// More fields than [`Limits::header_count`].
+    TooManyHeaders,
+    /// Neither HTTP/1.0 nor HTTP/1.1.
+    Version,
+    /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
+    UnknownExpectation,
+    /// The head took longer than [`Limits::header_timeout`].
+    HeadTimeout,
+    /// The body came more slowly than [`Limits::min_rate`].
+    BodyTimeout,
+}
+
+impl RequestError {
+    /// The status code to answer with.
+    pub const fn status(self) -> Status {
+        match self {
+            Self::BodyTooLarge => Status::CONTENT_TOO_LARGE,
+            Self::TargetTooLong => Status::URI_TOO_LONG,
+            Self::HeadTooLarge | Self::TooManyHeaders => Status::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Version => Status::HTTP_VERSION_NOT_SUPPORTED,
+            Self::UnknownCoding => Status::NOT_IMPLEMENTED,
+            Self::UnknownExpectation => Status::EXPECTATION_FAILED,
+            Self::HeadTimeout | Self::BodyTimeout => Status::REQUEST_TIMEOUT,
+            _ => Status::BAD_REQUEST,
+        }
+    }
+
+    /// One sentence for the person who sent it.
+    pub const fn explain(self) -> &'static str {
+        match self {
+            Self::BadRequestLine => "The request line is not \"method target HTTP/1.1\" with single spaces.",
+            Self::BareLineFeed => "A line ends in LF alone; HTTP lines end in CRLF.",
+            Self::BadHeader => "A header line is not \"Name: value\".",
+            Self::BadTarget => {
+                "The request target is malformed or holds octets that must be percent-encoded."
+            }
+            Self::BadHost => "HTTP/1.1 needs exactly one valid Host field.",
+            Self::BadContentLength => "Content-Length is not a number.",
+            Self::DifferingLengths => "There are several Content-Lengths and they differ.",
+            Self::LengthAndCoding => "Content-Length and Transfer-Encoding exclude each other.",
+            Self::CodingInOldVersion => "HTTP/1.0 has no Transfer-Encoding.",
+            Self::ChunkedNotLast => "\"chunked\" must be the last transfer coding, once.",
+            Self::UnknownCoding => "The only transfer coding known here is \"chunked\".",
+            Self::BadChunk => "A chunk of the body is malformed.",
+            Self::BodyTooLarge => "The request body is larger than this server reads.",
+            Self::TargetTooLong => "The request target is longer than this server reads.",
+            Self::HeadTooLarge => "The header section is larger than this server reads.",
+            Self::TooManyHeaders => "There are more header fields than this server reads.",
+            Self::Version => "This server speaks HTTP/1.0 and HTTP/1.1.",
+            Self::UnknownExpectation => "The only expectation known here is \"100-continue\".",
+            Self::HeadTimeout => "The request did not arrive in time.",
+            Self::BodyTimeout => "The request body came too slowly.",
+        }
+    }
+}
+
+impl std::fmt::Display for RequestError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.explain())
+    }
+}
+
+impl std::error::Error for RequestError {}

@@ -1,0 +1,1 @@
+//! THE CONTENT: the only files that touch the disk.

@@ -1,0 +1,1 @@
+//! The map of the integration tests: one line per module.
