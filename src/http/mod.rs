@@ -1,14 +1,21 @@
 //! THE PROTOCOL: HTTP/1.1 as a state machine. Bytes and time in, bytes out.
 //!
-//! What lives here: message syntax and framing (RFC 9112), the life of one connection (`Connection`), the limits
-//! a client is held to ([`Limits`]).
+//! What lives here: message syntax and framing (RFC 9112), the life of one connection
+//! ([`Connection`]), the limits a client is held to ([`Limits`]).
 //! What must not: sockets, files, threads, clocks. Time is always an argument, so a test can move it.
+//!
+//! Read `connection.rs` first; the drawing of the phases stands at its top.
 
+mod buffer;
+mod chunked;
+mod connection;
 mod headers;
 mod limits;
 mod request;
 mod response;
 
+pub use buffer::{READ_SIZE, Spare};
+pub use connection::{CloseReason, Connection, INLINE_MAX, Payload, Phase, Transmit, Wants};
 pub use headers::{HEADERS_MAX, HeaderStorage, Headers, list_members};
 pub use limits::Limits;
 pub use request::{Method, Request, RequestError, Target, Version};

@@ -155,6 +155,7 @@ pub(super) struct Framing {
     pub(super) body: Body,
     pub(super) keep_alive: bool,
     pub(super) expects_continue: bool,
+    pub(super) version: Version,
 }
 
 /// Parses a complete head: `bytes` begins with the request line (no leading empty lines) and contains the blank
@@ -242,7 +243,7 @@ fn framing(
         (_, None) => codings.body()?,
     };
     let keep_alive = !close && (version == Version::Http11 || keep_alive);
-    Ok(Framing { head_bytes, body, keep_alive, expects_continue })
+    Ok(Framing { head_bytes, body, keep_alive, expects_continue, version })
 }
 
 /// RFC 9112 §6.3 rule 5: a list of equal numbers is that number; anything else cannot be framed.
