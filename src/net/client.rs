@@ -1,0 +1,306 @@
+//! One socket and one [`Connection`] put together: a client, and its turn.
+
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+use super::attempt;
+use super::stream::{Stream, Transport};
+use super::worker::Worker;
+use crate::access_log::PendingLine;
+use crate::http::ResponseHead;
+use crate::http::{CloseReason, Connection, HeaderStorage, INLINE_MAX, Payload, Wants};
+use crate::service::{Content, Context, Peer, Response};
+
+/// Most octets of a body that one turn sends, so that one download does not hold up the others: at the 10 GB/s
+/// of a loopback, 512 KiB are 50 µs.
+pub const TURN_BYTES: usize = 512 * 1024;
+
+/// Most octets of a file that pass through user space at once, where the socket cannot take them from the file.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// How soon a service that would have blocked is asked again, by models that sleep in the kernel.
+const ASK_AGAIN: Duration = Duration::from_millis(1);
+
+/// A client: its socket, its connection, and the body it is being sent.
+#[derive(Debug)]
+pub struct Client<S = Stream> {
+    stream: S,
+    conn: Connection,
+    /// The body that the connection only knows the length of.
+    content: Option<Content>,
+    /// The log line of that body's answer, waiting for the count of octets sent.
+    line: Option<Box<PendingLine>>,
+    peer: Peer,
+    /// Since when nothing has come or gone; the roster's business.
+    pub(super) active_at: Instant,
+    /// Until when the transport must be agreed on.
+    handshake_deadline: Instant,
+}
+
+impl<S: Transport> Client<S> {
+    /// A client that was accepted at `now`.
+    pub fn new(stream: S, peer: Peer, worker: &mut Worker, now: Instant) -> Self {
+        worker.stats.client_came();
+        Self {
+            stream,
+            conn: Connection::new(worker.limits.clone(), now),
+            content: None,
+            line: None,
+            peer,
+            active_at: now,
+            handshake_deadline: now + worker.limits.header_timeout,
+        }
+    }
+
+    /// One turn: at most one read, the answers to what came, and a bounded write of them; what the socket does not
+    /// take waits for the next turn. Returns how many attempts got somewhere. Never blocks on a nonblocking socket.
+    ///
+    /// # Errors
+    /// The reason why this client is to be removed.
+    #[inline]
+    pub fn turn(&mut self, worker: &mut Worker, now: Instant) -> Result<usize, CloseReason> {
+        let mut work = 0;
+        self.conn.handle_timeout(now);
+        if self.conn.wants() == Wants::Read {
+            worker.stats.reads += 1;
+            match attempt(self.stream.read(self.conn.recv_space(&mut worker.spare)))? {
+                Some(n) => work += self.received(n, worker, now),
+                None => {
+                    worker.stats.read_would_blocks += 1; // no data: ask again next sweep
+                    self.conn.release(&mut worker.spare);
+                    return if self.stream.is_handshaking() { self.check_handshake(now) } else { Ok(0) };
+                }
+            }
+        }
+        if self.conn.wants() == Wants::Answer {
+            work += self.exchange(worker, now);
+        }
+        if self.conn.wants() == Wants::Write {
+            work += self.write(worker, now)?; // in the same turn; the socket nearly always takes it
+        }
+        self.settle(worker, now)?;
+        Ok(work)
+    }
+
+    /// The connection was told to end as soon as it can: after the answer it owes, or now.
+    pub fn stop(&mut self) {
+        self.conn.stop();
+    }
+
+    /// Whether the client waits to read or to write; `None`: for neither, only for time.
+    pub fn interest(&self) -> Option<Interest> {
+        match self.conn.wants() {
+            Wants::Read => Some(Interest::Read),
+            Wants::Write => Some(Interest::Write),
+            _ => None,
+        }
+    }
+
+    /// When this client must have a turn even if its socket is silent.
+    pub fn deadline(&self, now: Instant) -> Instant {
+        match self.conn.wants() {
+            Wants::Answer => now + ASK_AGAIN,
+            Wants::Read | Wants::Write if self.stream.is_handshaking() => {
+                self.handshake_deadline.min(self.conn.deadline())
+            }
+            Wants::Read | Wants::Write => self.conn.deadline(),
+            Wants::Shutdown | Wants::Close => now,
+        }
+    }
+
+    /// The transport, for drivers that wait on it.
+    pub const fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// The protocol's side, for pictures of the loop.
+    pub const fn connection(&self) -> &Connection {
+        &self.conn
+    }
+
+    /// Who is at the other end.
+    pub const fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    fn received(&mut self, n: usize, worker: &mut Worker, now: Instant) -> usize {
+        worker.stats.bytes_in += n as u64;
+        worker.batch += 1;
+        self.active_at = now;
+        self.conn.received(n, now);
+        1 + self.exchange(worker, now)
+    }
+
+    /// Answers every request that is complete. Must run after a write as well as after a read, or a pipelined
+    /// request that is here already would wait for octets that never come.
+    fn exchange(&mut self, worker: &mut Worker, now: Instant) -> usize {
+        let mut answered = 0;
+        loop {
+            let mut storage = HeaderStorage::new();
+            let Some(next) = self.conn.next_request(&mut storage, &mut worker.spare) else { break };
+            let response = match &next {
+                Ok(request) => {
+                    let context = Context {
+                        now,
+                        unix_time: worker.date.seconds(),
+                        stats: &worker.stats,
+                        peer: &self.peer,
+                        batch: worker.batch,
+                    };
+                    let Some(response) = worker.service.respond(request, &context) else { break };
+                    response
+                }
+                Err(error) => worker.service.refuse(error.status(), error.explain()),
+            };
+            if worker.log.is_on() {
+                self.line = worker.log.record(&self.peer, next.as_ref().ok(), &response).map(Box::new);
+            }
+            self.respond(response, worker, now);
+            answered += 1;
+        }
+        answered
+    }
+
+    fn respond(&mut self, response: Response, worker: &mut Worker, now: Instant) {
+        worker.stats.answered(response.status.0);
+        let head = ResponseHead { status: response.status, fields: &response.fields };
+        let payload = match &response.content {
+            Content::Bytes(bytes, range) if range.len() as u64 <= INLINE_MAX => {
+                Payload::Inline(bytes.get(range.clone()).unwrap_or_default())
+            }
+            content => Payload::External(content.len()),
+        };
+        if self.conn.respond(&head, payload, &worker.date, &mut worker.spare, now) {
+            self.content = Some(response.content);
+        } else if let Some(line) = self.line.take() {
+            worker.log.finish(&line, 0);
+        }
+    }
+
+    fn write(&mut self, worker: &mut Worker, now: Instant) -> Result<usize, CloseReason> {
+        worker.stats.writes += 1;
+        let sent = match self.transmit(&mut worker.scratch) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(CloseReason::BodyTruncated);
+            }
+            sent => attempt(sent)?,
+        };
+        let Some(n) = sent else {
+            worker.stats.write_would_blocks += 1; // the peer is slow: its deadline is running
+            return Ok(0);
+        };
+        worker.stats.bytes_out += n as u64;
+        self.active_at = now;
+        self.conn.transmitted(n, now);
+        if self.conn.has_output() {
+            return Ok(1);
+        }
+        if let Some(content) = self.content.take()
+            && let Some(line) = self.line.take()
+        {
+            worker.log.finish(&line, content.len());
+        }
+        Ok(1 + self.exchange(worker, now))
+    }
+
+    /// Sends some of what the connection names: what is queued, then a piece of the body. All policy about
+    /// copying, vectored writes and sendfile(2) is in this function.
+    fn transmit(&mut self, scratch: &mut Vec<u8>) -> io::Result<usize> {
+        let transmit = self.conn.transmit();
+        let content = match &self.content {
+            Some(content) if !transmit.body.is_empty() => content,
+            _ => return self.stream.write(transmit.head),
+        };
+        match piece(content, transmit.body) {
+            Piece::Bytes(bytes) => {
+                let bytes = bytes.get(..TURN_BYTES).unwrap_or(bytes);
+                self.stream.write_vectored(&[IoSlice::new(transmit.head), IoSlice::new(bytes)])
+            }
+            Piece::File(file, offset, len) => {
+                let len = len.min(TURN_BYTES as u64) as usize;
+                if let Some(sent) = self.stream.send_file(transmit.head, file, offset, len) {
+                    return sent;
+                }
+                // Nothing unsent is kept: what the socket does not take is read again at its offset.
+                scratch.clear();
+                scratch.extend_from_slice(transmit.head);
+                let head = scratch.len();
+                scratch.resize(head + len.min(SCRATCH_BYTES), 0);
+                let n = file.read_at(scratch.get_mut(head..).unwrap_or_default(), offset)?;
+                if n == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                scratch.truncate(head + n);
+                self.stream.write(scratch)
+            }
+        }
+    }
+
+    /// The end of a turn: shuts down once, lets go of empty buffers, leaves.
+    fn settle(&mut self, worker: &mut Worker, now: Instant) -> Result<(), CloseReason> {
+        if self.conn.wants() == Wants::Shutdown {
+            if self.conn.may_close_at_once() {
+                self.conn.release(&mut worker.spare);
+                return Err(self.conn.close_reason());
+            }
+            self.stream.shut_down_write()?;
+            self.conn.shut_down(now);
+        }
+        self.conn.release(&mut worker.spare);
+        match self.conn.wants() {
+            Wants::Close => Err(self.left(worker)),
+            _ => Ok(()),
+        }
+    }
+
+    fn left(&mut self, worker: &mut Worker) -> CloseReason {
+        if let Some(line) = self.line.take() {
+            let unsent = self.conn.transmit().body;
+            worker.log.finish(&line, unsent.start);
+        }
+        self.conn.close_reason()
+    }
+
+    fn check_handshake(&self, now: Instant) -> Result<usize, CloseReason> {
+        if now >= self.handshake_deadline { Err(CloseReason::Handshake) } else { Ok(0) }
+    }
+}
+
+/// What a client's socket is to be watched for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interest {
+    /// Data, or its end.
+    Read,
+    /// Room for more.
+    Write,
+}
+
+/// What of a content stands at an offset.
+enum Piece<'a> {
+    Bytes(&'a [u8]),
+    File(&'a std::fs::File, u64, u64),
+}
+
+fn piece(content: &Content, unsent: Range<u64>) -> Piece<'_> {
+    let mut skip = unsent.start;
+    let mut parts = std::slice::from_ref(content).iter();
+    if let Content::Parts(several) = content {
+        parts = several.iter();
+    }
+    for part in parts {
+        if skip >= part.len() {
+            skip -= part.len();
+            continue;
+        }
+        return match part {
+            Content::Bytes(bytes, range) => {
+                Piece::Bytes(bytes.get(range.start + skip as usize..range.end).unwrap_or_default())
+            }
+            Content::File(file, range) => Piece::File(file, range.start + skip, part.len() - skip),
+            Content::Empty | Content::Parts(_) => Piece::Bytes(&[]),
+        };
+    }
+    Piece::Bytes(&[])
+}

@@ -1,0 +1,33 @@
+//! THE SOCKETS: one socket and one connection put together; the listener; the roster of clients.
+//!
+//! What lives here: everything the I/O models share below their waiting. What must not: the waiting itself; that
+//! is what the files of `server/` differ in.
+
+mod client;
+mod listener;
+mod roster;
+mod stream;
+mod worker;
+
+use std::io::{self, ErrorKind};
+
+pub use client::{Client, Interest, TURN_BYTES};
+pub use listener::{Accepted, Address, BindError, Listener};
+pub use roster::{HOT_FOR, QUIET_SLICE_BUSY, QUIET_SLICE_IDLE, Roster};
+pub use stream::{Stream, Transport};
+pub use worker::Worker;
+
+/// One nonblocking call: `Some` if it got somewhere, `None` if it would have blocked.
+///
+/// Interrupted is the same as "would have blocked": whoever asks again next sweep has retried. (Blocking sockets
+/// with a timeout report the timeout as would-block too, so the blocking models share this line.)
+///
+/// # Errors
+/// Every other error is the end of the connection.
+pub fn attempt<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,62 @@
+//! What one thread of control shares among its clients.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::access_log::AccessLog;
+use crate::http::{HttpDate, Limits, Spare};
+use crate::service::Service;
+use crate::stats::Stats;
+
+/// The service, the counters, the log, the clock and the buffers of one thread of control.
+pub struct Worker {
+    /// What answers requests.
+    pub service: Box<dyn Service + Send>,
+    /// What the loop counts.
+    pub stats: Stats,
+    /// One line for each answer.
+    pub log: AccessLog,
+    /// The limits of every connection.
+    pub limits: Arc<Limits>,
+    /// The pool that connections borrow their buffers from.
+    pub(super) spare: Spare,
+    /// Where a piece of a file passes through on its way to a socket that cannot take it from the file itself.
+    pub(super) scratch: Vec<u8>,
+    /// The Date of this second.
+    pub(super) date: HttpDate,
+    /// The number of the latest read that brought something.
+    pub(super) batch: u64,
+    next_second: Instant,
+}
+
+impl Worker {
+    /// A worker for this service.
+    pub fn new(service: Box<dyn Service + Send>, limits: Limits, log: AccessLog) -> Self {
+        Self {
+            service,
+            stats: Stats::default(),
+            log,
+            limits: Arc::new(limits),
+            spare: Spare::default(),
+            scratch: Vec::new(),
+            date: HttpDate::from_unix(unix_time().as_secs()),
+            batch: 0,
+            next_second: Instant::now(),
+        }
+    }
+
+    /// Tells the time. The wall clock is looked at once a second, when the second changes; nowhere else.
+    pub fn tick(&mut self, now: Instant) {
+        if now >= self.next_second {
+            let time = unix_time();
+            self.next_second =
+                now + Duration::from_secs(1) - Duration::from_nanos(time.subsec_nanos().into());
+            self.date = HttpDate::from_unix(time.as_secs());
+            self.log.tick(&self.date);
+        }
+    }
+}
+
+fn unix_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}

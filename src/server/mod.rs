@@ -1,0 +1,27 @@
+//! THE SERVERS: one I/O model per file, all with the same `serve`.
+//!
+//! What lives here: how a server finds out which client has data. Everything else (the protocol, the content, a
+//! client's turn, limits, counters, log) is shared and lies below, so that two of these files laid side by side
+//! show the difference between two models and nothing else.
+
+mod nonblocking;
+
+use std::io;
+
+pub use nonblocking::Server;
+
+use crate::config::{Config, Model};
+use crate::net::{Listener, Worker};
+use crate::signals::Signals;
+use crate::stats::Stats;
+
+/// Serves until told to stop; returns what was counted.
+///
+/// # Errors
+/// The model cannot run on this system at all. What happens to single clients is counted, not returned.
+pub fn serve(listener: Listener, worker: Worker, config: &Config, signals: &Signals) -> io::Result<Stats> {
+    match config.model {
+        Model::Nonblocking => nonblocking::serve(listener, worker, config, signals),
+        other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("{other} is not built in"))),
+    }
+}

@@ -1,0 +1,195 @@
+//! 非堵塞, the heart: one thread, one `Vec` of nonblocking sockets, one loop that tries every one of them.
+//!
+//! Nobody tells this server who has data. It tries: `accept` until that would block, then each client's `read`;
+//! `WouldBlock` means "no data", and the next one is tried. What it costs: one fruitless system call for each
+//! silent client and sweep, so a sweep over N silent clients takes a + N·r. What it buys: nothing has to be
+//! told, registered or woken, so an answer leaves as soon as the loop comes by. Chapter 10.1 of the course.
+//!
+//! What a production server would do otherwise: sleep in epoll_wait(2) until somebody has data. See `epoll.rs`.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+
+use crate::config::Config;
+use crate::idle::{Idle, Rest, Resting};
+use crate::net::{Client, Interest, Listener, Roster, Worker};
+use crate::signals::Signals;
+use crate::stats::Stats;
+
+/// Most newcomers accepted in one sweep, so that a crowd at the door does not keep those inside waiting.
+const ACCEPTS_PER_SWEEP: usize = 64;
+
+/// An accept that would block costs as much as seven such reads, because the kernel makes a socket before it looks
+/// whether somebody is there. So after one, the next is tried this much later: a newcomer waits at most this
+/// long and a sweep, and a busy loop pays 2 % for the door.
+const ACCEPT_EVERY: Duration = Duration::from_micros(50);
+
+/// The server: whoever holds it decides when it sweeps, and what time it is.
+pub struct Server<'s> {
+    listener: Listener,
+    roster: Roster,
+    worker: Worker,
+    signals: &'s Signals,
+    max_clients: usize,
+    next_accept: Instant,
+}
+
+/// Sweeps until told to stop, then until the answers in flight are out.
+pub(super) fn serve(
+    listener: Listener,
+    worker: Worker,
+    config: &Config,
+    signals: &Signals,
+) -> io::Result<Stats> {
+    let mut server = Server::new(listener, worker, config, signals);
+    let mut idle = Idle::new(config.idle);
+
+    while !signals.stop_requested() {
+        let work = server.sweep(Instant::now());
+        idle.idle(work, &mut server);
+    }
+
+    let grace = Instant::now() + config.grace;
+    server.stop();
+    while !server.is_empty() && Instant::now() < grace {
+        let work = server.sweep(Instant::now());
+        idle.idle(work, &mut server);
+    }
+    Ok(server.finish())
+}
+
+impl Server<'_> {
+    /// One pass: the listener first, then the clients whose turn it is. Returns how many attempts got somewhere.
+    pub fn sweep(&mut self, now: Instant) -> usize {
+        self.worker.tick(now);
+        let mut work = self.accept(now);
+        self.roster.begin();
+        while let Some(client) = self.roster.next() {
+            match client.turn(&mut self.worker, now) {
+                Ok(progress) => {
+                    work += progress;
+                    self.roster.keep(progress > 0, now);
+                }
+                Err(reason) => {
+                    work += 1;
+                    self.roster.remove(); // never skips the neighbour
+                    self.listener.descriptor_freed();
+                    self.worker.stats.client_left(reason.index());
+                }
+            }
+        }
+        self.worker.stats.sweeps += 1;
+        self.worker.stats.idle_sweeps += u64::from(work == 0);
+        work
+    }
+
+    /// Accepts until that would block, up to a quota.
+    fn accept(&mut self, now: Instant) -> usize {
+        if now < self.next_accept {
+            return 0;
+        }
+        let quota = ACCEPTS_PER_SWEEP.min(self.max_clients.saturating_sub(self.roster.len()));
+        for accepted in 0..quota {
+            let Some(newcomer) = self.listener.try_accept(&mut self.worker.stats, now) else {
+                self.next_accept = now + ACCEPT_EVERY;
+                return accepted;
+            };
+            self.roster.push(Client::new(newcomer.stream, newcomer.peer, &mut self.worker, now));
+        }
+        quota
+    }
+}
+
+impl<'s> Server<'s> {
+    /// A server with nobody in it.
+    pub fn new(listener: Listener, worker: Worker, config: &Config, signals: &'s Signals) -> Self {
+        Self {
+            listener,
+            roster: Roster::new(config.sweep),
+            worker,
+            signals,
+            max_clients: config.max_connections,
+            next_accept: Instant::now(),
+        }
+    }
+
+    /// Accepts nobody any more; clients leave as soon as they are owed nothing.
+    pub fn stop(&mut self) {
+        self.max_clients = 0;
+        self.signals.silence();
+        for client in self.roster.iter_mut() {
+            client.stop();
+        }
+    }
+
+    /// Whether every client has left.
+    pub const fn is_empty(&self) -> bool {
+        self.roster.is_empty()
+    }
+
+    /// Closes what is left and gives the counters.
+    pub fn finish(mut self) -> Stats {
+        self.worker.log.flush();
+        self.worker.stats.log_lines_dropped = self.worker.log.dropped();
+        self.worker.stats
+    }
+
+    /// The clients.
+    pub const fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// The counters so far.
+    pub const fn stats(&self) -> &Stats {
+        &self.worker.stats
+    }
+}
+
+impl Resting for Server<'_> {
+    fn watch<'a>(&'a self, descriptors: &mut Vec<PollFd<'a>>) {
+        if self.roster.len() < self.max_clients {
+            descriptors
+                .extend(self.listener.descriptors().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        }
+        descriptors.extend(self.roster.iter().filter_map(|client| {
+            let flags = match client.interest()? {
+                Interest::Read => PollFlags::IN,
+                Interest::Write => PollFlags::OUT,
+            };
+            Some(PollFd::new(client.stream(), flags))
+        }));
+    }
+
+    fn alarm(&self) -> BorrowedFd<'_> {
+        self.signals.alarm()
+    }
+
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        let clients = self.roster.iter().map(|client| client.deadline(now));
+        clients.chain(self.listener.deadline()).min()
+    }
+
+    fn before_sleep(&mut self) {
+        self.worker.log.flush();
+    }
+
+    fn rested(&mut self, rest: Rest) {
+        let stats = &mut self.worker.stats;
+        match rest {
+            Rest::Yielded => stats.yields += 1,
+            Rest::Slept(asked, achieved) => {
+                stats.sleeps += 1;
+                stats.sleep_asked_ns += asked.as_nanos() as u64;
+                stats.slept_ns += achieved.as_nanos() as u64;
+            }
+            Rest::Parked(slept, ready) => {
+                stats.waits += 1;
+                stats.wakeups += ready as u64;
+                stats.slept_ns += slept.as_nanos() as u64;
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Signals as flags that the loop looks at, and one descriptor that wakes whoever sleeps.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// The exit status of a server that was told twice: 128 + SIGINT, as shells report it.
+const TOLD_TWICE: i32 = 130;
+
+/// What the process was told.
+#[derive(Debug)]
+pub struct Signals {
+    stop: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
+    /// Becomes readable at a signal; both ends are nonblocking.
+    alarm: UnixStream,
+    ring: UnixStream,
+}
+
+impl Signals {
+    /// Flags that only [`Signals::request_stop`] sets: for tests, and for servers inside other programs.
+    ///
+    /// # Errors
+    /// No descriptors are free.
+    pub fn none() -> io::Result<Self> {
+        let (alarm, ring) = UnixStream::pair()?;
+        alarm.set_nonblocking(true)?;
+        ring.set_nonblocking(true)?;
+        Ok(Self { stop: Arc::default(), reload: Arc::default(), alarm, ring })
+    }
+
+    /// SIGINT and SIGTERM ask to stop, and a second one ends the process at once; SIGHUP asks to reload.
+    ///
+    /// # Errors
+    /// No descriptors are free, or the handlers cannot be installed.
+    pub fn install() -> io::Result<Self> {
+        let signals = Self::none()?;
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal finds the flag unset, the second finds it set and exits.
+            signal_hook::flag::register_conditional_shutdown(signal, TOLD_TWICE, signals.stop.clone())?;
+            signal_hook::flag::register(signal, signals.stop.clone())?;
+            signal_hook::low_level::pipe::register(signal, signals.ring.try_clone()?)?;
+        }
+        signal_hook::flag::register(SIGHUP, signals.reload.clone())?;
+        signal_hook::low_level::pipe::register(SIGHUP, signals.ring.try_clone()?)?;
+        Ok(signals)
+    }
+
+    /// Whether to stop.
+    pub fn stop_requested(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Asks to stop, as a signal would.
+    pub fn request_stop(&self) {
+        use std::io::Write;
+        self.stop.store(true, Ordering::Relaxed);
+        // Full means that it rings already.
+        let _ = (&self.ring).write(b"!");
+    }
+
+    /// Whether to reload; asks only once for each time.
+    pub fn take_reload(&self) -> bool {
+        self.reload.load(Ordering::Relaxed) && self.reload.swap(false, Ordering::Relaxed)
+    }
+
+    /// Becomes readable at a signal, and stays so until [`Signals::silence`].
+    pub fn alarm(&self) -> BorrowedFd<'_> {
+        self.alarm.as_fd()
+    }
+
+    /// Stops the alarm; the flags stay.
+    pub fn silence(&self) {
+        while (&self.alarm).read(&mut [0; 64]).is_ok_and(|n| n > 0) {}
+    }
+}
