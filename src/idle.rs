@@ -132,7 +132,7 @@ impl std::fmt::Display for DisplayDuration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let nanos = self.0.as_nanos();
         for (unit, size) in [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000)] {
-            if nanos >= size && nanos % (size / 1000) == 0 {
+            if nanos >= size && nanos.is_multiple_of(size / 1000) {
                 return write!(f, "{}{unit}", nanos as f64 / size as f64);
             }
         }

@@ -90,7 +90,7 @@ pub enum Content {
     /// meanwhile; then the connection ends early, with a reason.
     File(Arc<File>, Range<u64>),
     /// Several pieces one after the other (multipart/byteranges). Never contains `Parts`.
-    Parts(Arc<[Content]>),
+    Parts(Arc<[Self]>),
 }
 
 impl Content {

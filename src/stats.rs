@@ -34,7 +34,7 @@ pub struct Stats {
     /// Connections turned away because the limit of connections was reached.
     pub clients_refused: u64,
     /// Connections closed, by `CloseReason::index()`.
-    pub closed: [u64; Stats::REASONS],
+    pub closed: [u64; Self::REASONS],
     /// Times the accept queue had to wait because no descriptor was free (EMFILE, ENFILE).
     pub accept_pauses: u64,
     /// Sleeps of the idle strategy, and nanoseconds asked for and achieved.

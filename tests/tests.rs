@@ -1,1 +1,7 @@
-//! The map of the integration tests: one line per module.
+//! The map of the integration tests: one binary, one line per module.
+
+mod common; // a service made up, a connection driven without a socket, the loop stepped by hand
+
+mod architecture; // who may import whom; http/ knows no I/O
+mod lifecycle; // the loop stepped in the test's thread, its clock moved: keep-alive, deadlines, half-close, crowds
+mod protocol; // tables of raw requests, fed whole, octet by octet, glued together; any splitting, same answer

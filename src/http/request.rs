@@ -169,10 +169,7 @@ pub(super) fn parse<'b>(
     let head_bytes = match parsed.parse_with_uninit_headers(bytes, &mut storage.0) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Err(RequestError::BadRequestLine),
-        Err(httparse::Error::TooManyHeaders) => return Err(RequestError::TooManyHeaders),
-        Err(httparse::Error::Version) => return Err(version_error(bytes)),
-        Err(httparse::Error::Token) => return Err(line_error(bytes)),
-        Err(_) => return Err(RequestError::BadHeader),
+        Err(error) => return Err(explain(bytes, error)),
     };
     let (Some(method), Some(raw_target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(RequestError::BadRequestLine);
@@ -324,28 +321,24 @@ fn is_authority(text: &str) -> bool {
         && host.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&c))
 }
 
-/// 505 for a version that has the right form, 400 for anything else.
-fn version_error(bytes: &[u8]) -> RequestError {
-    let line = bytes.split(|&octet| octet == b'\r').next().unwrap_or_default();
-    match line.rsplit(|&octet| octet == b' ').next() {
-        Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
-            if major.is_ascii_digit() && minor.is_ascii_digit() =>
-        {
-            RequestError::Version
-        }
-        _ => RequestError::BadRequestLine,
-    }
-}
-
-/// httparse calls a bad octet in the target and a bad method by one name; people want to know which.
-fn line_error(bytes: &[u8]) -> RequestError {
+/// What httparse could not read, for the person who sent it: it says where it stopped, not what stood there.
+fn explain(bytes: &[u8], error: httparse::Error) -> RequestError {
     let line = bytes.split(|&octet| octet == b'\r').next().unwrap_or_default();
     let mut words = line.split(|&octet| octet == b' ');
-    match (words.next(), words.next(), words.next(), words.next()) {
-        (Some(_), Some(target), Some(_), None) if !target.iter().copied().all(is_target_octet) => {
-            RequestError::BadTarget
-        }
-        _ => RequestError::BadRequestLine,
+    let (Some(_), Some(target), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return RequestError::BadRequestLine;
+    };
+    let [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] = version else {
+        return RequestError::BadRequestLine;
+    };
+    match error {
+        httparse::Error::TooManyHeaders => RequestError::TooManyHeaders,
+        httparse::Error::Version => RequestError::Version,
+        httparse::Error::Token if !target.iter().copied().all(is_target_octet) => RequestError::BadTarget,
+        httparse::Error::Token => RequestError::BadRequestLine,
+        _ => RequestError::BadHeader,
     }
 }
 
