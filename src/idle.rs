@@ -145,6 +145,9 @@ pub trait Resting {
     /// Adds every descriptor that `park` must wake for.
     fn watch<'a>(&'a self, descriptors: &mut Vec<PollFd<'a>>);
 
+    /// Told after `park` was woken: for each descriptor of [`Resting::watch`], in its order, whether it is ready.
+    fn woken(&mut self, ready: &[bool]);
+
     /// The descriptor that becomes readable at a signal: ends any sleep.
     fn alarm(&self) -> BorrowedFd<'_>;
 
@@ -268,9 +271,13 @@ fn park(resting: &mut impl Resting) {
     let timeout = resting.deadline(start).map(|deadline| deadline.saturating_duration_since(start));
     let mut descriptors = vec![PollFd::from_borrowed_fd(resting.alarm(), PollFlags::IN)];
     resting.watch(&mut descriptors);
-    let ready = wait(&mut descriptors, timeout);
-    drop(descriptors);
-    resting.rested(Rest::Parked(start.elapsed(), ready));
+    let count = wait(&mut descriptors, timeout);
+    let ready: Vec<bool> =
+        descriptors.iter().skip(1).map(|descriptor| !descriptor.revents().is_empty()).collect();
+    if count > 0 {
+        resting.woken(&ready);
+    }
+    resting.rested(Rest::Parked(start.elapsed(), count));
 }
 
 /// ppoll(2); an error (EINTR, or too many descriptors) is a wait that ended early.
@@ -313,6 +320,7 @@ mod tests {
 
     impl Resting for Counted {
         fn watch<'a>(&'a self, _: &mut Vec<PollFd<'a>>) {}
+        fn woken(&mut self, _: &[bool]) {}
         fn alarm(&self) -> BorrowedFd<'_> {
             std::os::fd::AsFd::as_fd(&self.alarm)
         }

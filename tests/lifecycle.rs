@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use wouldblock::config::{Config, Sweep};
 use wouldblock::http::{CloseReason, Limits, Phase, Request, Status};
+use wouldblock::idle::Resting;
 use wouldblock::net::{HOT_FOR, QUIET_SLICE_BUSY, QUIET_SLICE_IDLE};
-use wouldblock::service::{Content, Context, Response, Service};
+use wouldblock::service::{Content, Context, Peer, Response, Service};
 
 use crate::common::stepper::Stepper;
 use crate::common::{answers, pattern};
@@ -226,6 +227,30 @@ fn hot_sweeps_try_the_active_every_time_and_the_quiet_within_a_bounded_number_of
             sweeps += 1;
             assert!(sweeps <= bound, "more than {bound} sweeps");
         }
+    }
+}
+
+#[test]
+fn whoever_woke_a_parked_loop_is_served_in_the_next_sweep() {
+    let mut step = Stepper::new(&sweeping(Sweep::Hot));
+    let mut sockets: Vec<_> = (0..1000).map(|_| step.connect()).collect();
+    step.sweep_until_clients(1000);
+    step.pass(HOT_FOR);
+    step.sweep();
+    assert_eq!(step.server().roster().hot(), 0);
+    for speaker in [3, 500, 999] {
+        sockets[speaker].write_all(GET.as_bytes()).unwrap();
+        // What poll(2) would report: the door is silent, one client is ready.
+        let peer = Peer::Ip(sockets[speaker].local_addr().unwrap());
+        let mut ready = vec![false];
+        ready.extend(step.server().roster().iter().map(|client| *client.peer() == peer));
+        assert_eq!(ready.iter().filter(|ready| **ready).count(), 1);
+        step.server_mut().woken(&ready);
+        let before = step.stats().requests();
+        step.sweep();
+        assert_eq!(step.stats().requests() - before, 1);
+        step.pass(HOT_FOR);
+        step.sweep();
     }
 }
 

@@ -150,6 +150,16 @@ impl<S> Roster<S> {
         }
     }
 
+    /// Makes those hot of whom this says true, by their place.
+    pub fn warm(&mut self, ready: &[bool]) {
+        for (place, _) in ready.iter().enumerate().filter(|(_, ready)| **ready) {
+            if place >= self.hot && place < self.clients.len() {
+                self.clients.swap(place, self.hot);
+                self.hot += 1;
+            }
+        }
+    }
+
     /// Everyone, hot first.
     pub fn iter(&self) -> impl Iterator<Item = &Client<S>> {
         self.clients.iter()

@@ -133,6 +133,10 @@ impl Stepper {
         &self.server
     }
 
+    pub(crate) const fn server_mut(&mut self) -> &mut Server<'static> {
+        &mut self.server
+    }
+
     pub(crate) fn stop(&mut self) {
         self.server.stop();
     }
