@@ -74,7 +74,7 @@ fn imports_follow_the_map() {
         ("config.rs", &["http", "idle"]),
         ("net", &["http", "service", "stats", "access_log", "config"]),
         ("report.rs", &["http", "stats", "config", "idle"]),
-        ("server", &["net", "service", "stats", "config", "idle", "signals"]),
+        ("server", &["net", "http", "service", "stats", "config", "idle", "signals"]),
     ];
     for (part, allowed) in arrows {
         for (path, code) in sources(part) {

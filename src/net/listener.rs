@@ -166,6 +166,20 @@ impl Listener {
         None
     }
 
+    /// Stops listening: newcomers are turned away by the kernel from now on.
+    pub fn close(&mut self) {
+        self.remove_files();
+        self.sockets.clear();
+    }
+
+    fn remove_files(&self) {
+        for socket in &self.sockets {
+            if let Door::Unix(_, path) = socket {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
     /// A client left: if accepting was paused for want of a descriptor, there is one now.
     pub const fn descriptor_freed(&mut self) {
         self.paused_until = None;
@@ -199,11 +213,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        for socket in &self.sockets {
-            if let Door::Unix(_, path) = socket {
-                let _ = std::fs::remove_file(path);
-            }
-        }
+        self.remove_files();
     }
 }
 

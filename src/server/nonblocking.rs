@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::config::Config;
+use crate::http::CloseReason;
 use crate::idle::{Idle, Rest, Resting};
 use crate::net::{Client, Interest, Listener, Roster, Worker};
 use crate::signals::Signals;
@@ -116,9 +117,9 @@ impl<'s> Server<'s> {
         }
     }
 
-    /// Accepts nobody any more; clients leave as soon as they are owed nothing.
+    /// Stops listening; clients leave as soon as they are owed nothing.
     pub fn stop(&mut self) {
-        self.max_clients = 0;
+        self.listener.close();
         self.signals.silence();
         for client in self.roster.iter_mut() {
             client.stop();
@@ -132,6 +133,9 @@ impl<'s> Server<'s> {
 
     /// Closes what is left and gives the counters.
     pub fn finish(mut self) -> Stats {
+        for _ in self.roster.iter() {
+            self.worker.stats.client_left(CloseReason::Stopping.index());
+        }
         self.worker.log.flush();
         self.worker.stats.log_lines_dropped = self.worker.log.dropped();
         self.worker.stats

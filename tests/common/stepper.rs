@@ -44,6 +44,10 @@ impl Stepper {
         socket
     }
 
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// One sweep, a tenth of a millisecond later.
     pub(crate) fn sweep(&mut self) -> usize {
         self.pass(Duration::from_micros(100));
