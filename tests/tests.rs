@@ -5,3 +5,4 @@ mod common; // a service made up, a connection driven without a socket, the loop
 mod architecture; // who may import whom; http/ knows no I/O
 mod lifecycle; // the loop stepped in the test's thread, its clock moved: keep-alive, deadlines, half-close, crowds
 mod protocol; // tables of raw requests, fed whole, octet by octet, glued together; any splitting, same answer
+mod site; // the content: which file, which fields, how fresh

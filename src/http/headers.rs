@@ -30,7 +30,8 @@ impl<'a> Headers<'a> {
     /// No fields at all.
     pub const EMPTY: Headers<'static> = Headers(&[]);
 
-    pub(super) const fn new(fields: &'a [httparse::Header<'a>]) -> Self {
+    /// Fields that are parsed already, also by hand in tests.
+    pub const fn new(fields: &'a [httparse::Header<'a>]) -> Self {
         Self(fields)
     }
 

@@ -1,1 +1,303 @@
 //! THE CONTENT: the only files that touch the disk.
+//!
+//! [`Site`] answers a request for a path with a file beneath a folder. The way of a request through the files
+//! here:
+//!
+//! ```text
+//!  path         "/%61/?x" → "a/", checked, decoded once
+//!  cache        is it known?          entry: and still what is on the disk?
+//!  root         opened beneath the folder; links, FIFOs and permissions judged
+//!  source       read or opened, tagged        mime: what it is
+//!  negotiation  which coding
+//! ```
+//!
+//! What must not live here: sockets, connections, framing. Nothing here waits: the disk is asked for bounded
+//! pieces, and a large file is handed on as an open handle.
+
+mod cache;
+mod config;
+mod entry;
+mod mime;
+mod negotiation;
+mod options;
+mod pages;
+mod path;
+mod representation;
+mod root;
+mod source;
+
+use std::path::Path;
+
+use cache::Cache;
+use config::Config;
+use entry::Entry;
+use negotiation::Accepted;
+use representation::Representation;
+use root::{Fault, Kind, Root};
+
+pub use options::{CacheLimits, Options, SiteError};
+
+use crate::http::{Headers, Method, Request, Status, Target, list_members};
+use crate::service::{Content, Context, Response, Service};
+
+/// What every file here has, and nothing else does.
+const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
+/// The page that answers for what does not exist, if the root has it.
+const NOT_FOUND_PAGE: &str = "404.html";
+
+/// A folder, served.
+pub struct Site {
+    root: Root,
+    config: Config,
+    cache: Cache<Entry>,
+    /// Room for the decoded path, lent to each request.
+    name: Vec<u8>,
+    /// The second in which a failing disk was last complained about.
+    complained: u64,
+}
+
+impl Site {
+    /// Opens the folder and checks the options. Reads no file yet.
+    pub fn open(options: Options) -> Result<Self, SiteError> {
+        let config = Config::new(options)?;
+        let path = &config.options.root;
+        match path.metadata() {
+            Ok(metadata) if !metadata.is_dir() => return Err(SiteError::NotADirectory(path.clone())),
+            Ok(_) => {}
+            Err(error) => return Err(SiteError::Root(path.clone(), error)),
+        }
+        let root = Root::open(path, config.options.follow_symlinks)
+            .map_err(|error| SiteError::Root(path.clone(), error))?;
+        let cache = Cache::new(config.options.cache);
+        Ok(Self { root, config, cache, name: Vec::new(), complained: 0 })
+    }
+
+    /// The folder's real path.
+    pub fn path(&self) -> &Path {
+        self.root.path()
+    }
+}
+
+impl Service for Site {
+    fn respond(&mut self, request: &Request<'_>, context: &Context<'_>) -> Option<Response> {
+        Some(match (request.method, request.target) {
+            (Method::Get | Method::Head, Target::Origin { path, query }) => {
+                self.get(path, query, request, context)
+            }
+            (Method::Options, _) => self.options(request.headers),
+            (Method::Known(_), _) => {
+                let why = "Files can be read here (GET, HEAD), and nothing else.";
+                pages::error(&self.config, Status::METHOD_NOT_ALLOWED, why, ALLOW)
+            }
+            (Method::Unknown(_), _) => self.refuse(Status::NOT_IMPLEMENTED, "This method is not known here."),
+            (_, Target::Asterisk | Target::Authority(_)) => {
+                self.refuse(Status::BAD_REQUEST, "This target is no address of a file.")
+            }
+        })
+    }
+
+    fn refuse(&mut self, status: Status, why: &str) -> Response {
+        pages::error(&self.config, status, why, "")
+    }
+}
+
+/// Why a name has no entry.
+enum Miss {
+    /// A directory, asked for with its slash, that has no index.
+    Directory,
+    /// A directory, asked for without its slash.
+    Slash,
+    /// Nothing that can be served.
+    Fault(Fault),
+}
+
+impl Site {
+    fn get(
+        &mut self,
+        path: &str,
+        query: Option<&str>,
+        request: &Request<'_>,
+        context: &Context<'_>,
+    ) -> Response {
+        let mut name = std::mem::take(&mut self.name);
+        let response = match path::decode(path, self.config.options.hidden, &mut name) {
+            Ok(()) => self.serve(&name, query, request, context),
+            Err(error) if error.is_absent() => self.not_found(None, request, context),
+            Err(error) => self.refuse(Status::BAD_REQUEST, &error.to_string()),
+        };
+        self.name = name;
+        response
+    }
+
+    fn serve(
+        &mut self,
+        name: &[u8],
+        query: Option<&str>,
+        request: &Request<'_>,
+        context: &Context<'_>,
+    ) -> Response {
+        match self.with_entry(name, context, |entry, root, config| {
+            negotiated(entry, request, root, config, context)
+        }) {
+            Ok(response) => response,
+            Err(Miss::Slash) => self.add_slash(name, query),
+            Err(Miss::Directory) => self.not_found(Some(name), request, context),
+            Err(Miss::Fault(Fault::Absent | Fault::Directory)) => {
+                self.not_found(Some(name), request, context)
+            }
+            Err(Miss::Fault(fault)) => self.fail(&fault, request, context),
+        }
+    }
+
+    /// Finds the entry of a name, in the cache or on the disk, and lets `answer` make something of it.
+    fn with_entry<T>(
+        &mut self,
+        name: &[u8],
+        context: &Context<'_>,
+        answer: impl FnOnce(&mut Entry, &Root, &Config) -> T,
+    ) -> Result<T, Miss> {
+        if let Some(place) = self.cache.find(name) {
+            let entry = self.cache.get_mut(place);
+            if let Some(entry) =
+                entry.and_then(|entry| entry.is_current(&self.root, context).then_some(entry))
+            {
+                let answer = answer(entry, &self.root, &self.config);
+                self.cache.reweigh(place);
+                return Ok(answer);
+            }
+            self.cache.remove(place);
+        }
+        let mut entry = self.load(name, context)?;
+        let answer = answer(&mut entry, &self.root, &self.config);
+        self.cache.insert(name, entry);
+        Ok(answer)
+    }
+
+    fn load(&self, name: &[u8], context: &Context<'_>) -> Result<Entry, Miss> {
+        let fault = |fault| Miss::Fault(fault);
+        // Checked when it was decoded.
+        let name = std::str::from_utf8(name).map_err(|_| fault(Fault::Absent))?;
+        if !name.is_empty() && !name.ends_with('/') {
+            return Entry::open(name.to_owned(), Vec::new(), &self.root, &self.config, context).map_err(
+                |error| match error {
+                    Fault::Directory => Miss::Slash,
+                    error => fault(error),
+                },
+            );
+        }
+        let mut before = Vec::new();
+        for index in &self.config.options.index {
+            let file = format!("{name}{index}");
+            let c_name = root::c_name(&file).map_err(fault)?;
+            match Entry::open(file, before.clone(), &self.root, &self.config, context) {
+                Err(Fault::Absent | Fault::Directory) => before.push(c_name),
+                result => return result.map_err(fault),
+            }
+        }
+        match self.root.look(name).map_err(fault)?.0 {
+            Kind::Directory => Err(Miss::Directory),
+            Kind::File | Kind::Other => Err(fault(Fault::Absent)),
+        }
+    }
+
+    /// 301 to the same address with a slash, so that the page's relative links mean what they say.
+    fn add_slash(&self, name: &[u8], query: Option<&str>) -> Response {
+        // Made of the checked name and not of what was sent: one slash in front, so never another host.
+        let mut location = String::from("/");
+        path::encode(name, &mut location);
+        location.push('/');
+        if let Some(query) = query {
+            location.push('?');
+            location.extend(query.chars().filter(|character| matches!(character, '!'..='~')));
+        }
+        let why = format!("This is a folder; its address is {location}");
+        let field = format!("Location: {location}\r\n");
+        pages::error(&self.config, Status::MOVED_PERMANENTLY, &why, &field)
+    }
+
+    /// 404, or what stands in for it. `name` is `None` if the path could not even be a name here.
+    fn not_found(&mut self, name: Option<&[u8]>, request: &Request<'_>, context: &Context<'_>) -> Response {
+        if self.config.options.spa
+            && name.is_some_and(|name| is_page(name, request.headers))
+            && let Ok(response) = self.with_entry(b"", context, |entry, root, config| {
+                negotiated(entry, request, root, config, context)
+            })
+        {
+            return response;
+        }
+        let page = self.with_entry(NOT_FOUND_PAGE.as_bytes(), context, |entry, _, config| {
+            let Representation { content, content_type, .. } = entry.plain();
+            let fields = format!("Content-Type: {content_type}\r\n{}", config.common);
+            Response {
+                status: Status::NOT_FOUND,
+                fields: fields.into_bytes().into(),
+                content: content.clone(),
+            }
+        });
+        page.unwrap_or_else(|_| self.refuse(Status::NOT_FOUND, "There is nothing at this address."))
+    }
+
+    fn fail(&mut self, fault: &Fault, request: &Request<'_>, context: &Context<'_>) -> Response {
+        let (status, why, fields, error) = match fault {
+            Fault::Absent | Fault::Directory => return self.not_found(None, request, context),
+            Fault::Forbidden => return self.refuse(Status::FORBIDDEN, "This may not be read."),
+            Fault::Exhausted(error) => (
+                Status::SERVICE_UNAVAILABLE,
+                "Too many files are open at the moment. Try again.",
+                "Retry-After: 1\r\n",
+                error,
+            ),
+            Fault::Broken(error) => (Status::INTERNAL_SERVER_ERROR, "The file could not be read.", "", error),
+        };
+        // Once a second is enough to be noticed; a client that asks a thousand times does not fill the log.
+        if self.complained != context.unix_time {
+            self.complained = context.unix_time;
+            log::error!("cannot read {:?}: {error}", request.raw_target);
+        }
+        pages::error(&self.config, status, why, fields)
+    }
+
+    fn options(&self, headers: Headers<'_>) -> Response {
+        let mut fields = format!("{ALLOW}{}", self.config.common);
+        // A preflight (Fetch §4.8): may a script send this? What reads files, with any field they understand.
+        if self.config.options.cors.is_some() && headers.get("access-control-request-method").is_some() {
+            fields.push_str(
+                "Access-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n\
+                 Access-Control-Allow-Headers: Accept, Authorization, Cache-Control, Content-Type, If-Match, \
+                 If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Range, X-Requested-With\r\n\
+                 Access-Control-Max-Age: 86400\r\n",
+            );
+        }
+        Response { status: Status::NO_CONTENT, fields: fields.into_bytes().into(), content: Content::Empty }
+    }
+}
+
+/// The answer for a file: the best coding.
+fn negotiated(
+    entry: &mut Entry,
+    request: &Request<'_>,
+    root: &Root,
+    config: &Config,
+    context: &Context<'_>,
+) -> Response {
+    let representation = if request.headers.get("accept-encoding").is_some() {
+        entry.choose(&Accepted::read(request.headers), root, config, context)
+    } else {
+        entry.plain()
+    };
+    Response {
+        status: Status::OK,
+        fields: representation.fields.clone(),
+        content: representation.content.clone(),
+    }
+}
+
+/// Whether an address that does not exist may be a page of a program that routes in the browser.
+fn is_page(name: &[u8], headers: Headers<'_>) -> bool {
+    let last = name.rsplit(|&octet| octet == b'/').next().unwrap_or_default();
+    !last.contains(&b'.')
+        || headers.all("accept").flat_map(list_members).any(|member| {
+            let kind = member.split(|&octet| octet == b';').next().unwrap_or_default();
+            kind.trim_ascii().eq_ignore_ascii_case(b"text/html")
+        })
+}
