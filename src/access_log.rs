@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -135,10 +136,22 @@ impl AccessLog {
 
     /// Writes what the reader takes now; never waits.
     pub fn flush(&mut self) {
+        self.write(Duration::ZERO);
+    }
+
+    /// Writes what is left, at the end of the program: waits for a slow reader, but not for one that takes nothing
+    /// for this long. Lines that do not go out are counted as dropped.
+    pub fn close(&mut self, patience: Duration) {
+        self.write(patience);
+        self.dropped += lines(&self.buffer);
+        self.buffer.clear();
+    }
+
+    fn write(&mut self, patience: Duration) {
         let Some(sink) = &mut self.sink else { return };
         let mut written = 0;
         while let Some(rest) = self.buffer.get(written..).filter(|rest| !rest.is_empty()) {
-            if !has_room(sink) {
+            if !has_room(sink, patience) {
                 break;
             }
             match sink.write(rest.get(..PIPE_BUF).unwrap_or(rest)) {
@@ -153,7 +166,7 @@ impl AccessLog {
                             "the access log cannot be written, its lines are dropped: {error} (said once)"
                         );
                     }
-                    self.dropped += rest.iter().filter(|&&octet| octet == b'\n').count() as u64;
+                    self.dropped += lines(rest);
                     written = self.buffer.len();
                 }
             }
@@ -162,11 +175,16 @@ impl AccessLog {
     }
 }
 
-/// Whether a write of [`PIPE_BUF`] octets would go through at once. A file always has room.
-fn has_room(sink: &File) -> bool {
+fn lines(text: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', text).count() as u64
+}
+
+/// Whether a write of [`PIPE_BUF`] octets would go through at once, now or within the patience. A file always has
+/// room.
+fn has_room(sink: &File, patience: Duration) -> bool {
     let mut descriptors = [PollFd::new(sink, PollFlags::OUT)];
     // An error is for the write to report.
-    poll(&mut descriptors, Some(&Timespec::default())).is_ok_and(|ready| ready == 1)
+    poll(&mut descriptors, Timespec::try_from(patience).ok().as_ref()).is_ok_and(|ready| ready == 1)
 }
 
 fn push_before(out: &mut Vec<u8>, time: &[u8], peer: &Peer, request: Option<&Request<'_>>, status: u16) {

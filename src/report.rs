@@ -120,13 +120,15 @@ impl Display for Report {
         let cpu = self.cpu_user_s + self.cpu_system_s;
         write!(
             f,
-            "cpu        {:.2} s user, {:.2} s system ({:.1} % of a core), {:.1} µs a request; {} KiB at most",
+            "cpu        {:.2} s user, {:.2} s system ({:.1} % of a core)",
             self.cpu_user_s,
             self.cpu_system_s,
-            100.0 * cpu / seconds,
-            1e6 * cpu / stats.requests().max(1) as f64,
-            self.max_rss_kib
-        )
+            100.0 * cpu / seconds
+        )?;
+        if stats.requests() > 0 {
+            write!(f, ", {:.1} µs a request", 1e6 * cpu / stats.requests() as f64)?;
+        }
+        write!(f, "\nmemory     {} KiB resident at most", self.max_rss_kib)
     }
 }
 

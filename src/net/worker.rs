@@ -8,6 +8,9 @@ use crate::http::{HttpDate, Limits, Spare};
 use crate::service::Service;
 use crate::stats::Stats;
 
+/// How long the end waits for a reader of the log who takes nothing.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The service, the counters, the log, the clock and the buffers of one thread of control.
 pub struct Worker {
     /// What answers requests.
@@ -54,6 +57,15 @@ impl Worker {
             self.date = HttpDate::from_unix(time.as_secs());
             self.log.tick(&self.date);
         }
+    }
+}
+
+impl Worker {
+    /// The end: writes the rest of the log and gives the counters.
+    pub fn finish(mut self) -> Stats {
+        self.log.close(LOG_PATIENCE);
+        self.stats.log_lines_dropped = self.log.dropped();
+        self.stats
     }
 }
 

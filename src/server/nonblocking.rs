@@ -136,9 +136,7 @@ impl<'s> Server<'s> {
         for _ in self.roster.iter() {
             self.worker.stats.client_left(CloseReason::Stopping.index());
         }
-        self.worker.log.flush();
-        self.worker.stats.log_lines_dropped = self.worker.log.dropped();
-        self.worker.stats
+        self.worker.finish()
     }
 
     /// The listening sockets, while there is room for newcomers.
