@@ -1,0 +1,138 @@
+//! `wouldblock [DIR]`: flags, start-up, report.
+
+use std::io::IsTerminal;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::access_log::AccessLog;
+use crate::config::{Config, DEFAULT_ADDRESS, Model, PORT, Sweep};
+use crate::idle::IdleStrategy;
+use crate::net::{Address, Listener, Worker};
+use crate::report::Report;
+use crate::signals::Signals;
+use crate::site::{Options, Site};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The folder to serve
+    #[arg(value_name = "DIR", default_value = "html")]
+    root: PathBuf,
+
+    /// The port; 0 lets the system choose one
+    #[arg(short, long, default_value_t = PORT)]
+    port: u16,
+
+    /// The address; 0.0.0.0 or :: shares the folder with the network
+    #[arg(short, long, visible_alias = "host", value_name = "ADDR", default_value_t = DEFAULT_ADDRESS.ip())]
+    bind: IpAddr,
+
+    /// How the server finds out which client has data
+    #[arg(long, default_value_t, value_name = "MODEL")]
+    model: Model,
+
+    /// What the loop does after a sweep without work: spin, yield, sleep:1ms, backoff, park
+    #[arg(long, default_value_t, value_name = "STRATEGY")]
+    idle: IdleStrategy,
+
+    /// Whom a sweep tries: full (everyone) or hot (the lately active, and the quiet in slices)
+    #[arg(long, default_value_t, value_name = "WAY")]
+    sweep: Sweep,
+
+    /// No access log
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// More diagnostics on standard error; again for more still
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+
+    /// At the end, also write the report as JSON to this file
+    #[arg(long, value_name = "FILE", hide = true)]
+    report_json: Option<PathBuf>,
+}
+
+impl Args {
+    pub(super) fn run(self) -> ExitCode {
+        let level = match self.verbose {
+            0 => log::LevelFilter::Warn,
+            1 => log::LevelFilter::Info,
+            2 => log::LevelFilter::Debug,
+            _ => log::LevelFilter::Trace,
+        };
+        if let Err(error) = simple_logger::SimpleLogger::new().with_level(level).init() {
+            eprintln!("wouldblock: no diagnostics: {error}");
+        }
+        match self.serve() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("wouldblock: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn serve(self) -> Result<(), Box<dyn std::error::Error>> {
+        let config = Config { model: self.model, sweep: self.sweep, idle: self.idle, ..Config::default() };
+        let site = Site::open(Options::new(&self.root))?;
+        let listener = Listener::bind(&[Address::Ip(SocketAddr::new(self.bind, self.port))])?;
+        let signals = Signals::install()?;
+        raise_descriptor_limit();
+        let log = if self.quiet { AccessLog::off() } else { AccessLog::stdout()? };
+        let worker = Worker::new(Box::new(site), config.limits.clone(), log);
+
+        self.announce(&listener);
+        let start = Instant::now();
+        let stats = crate::server::serve(listener, worker, &config, &signals)?;
+        let report = Report::new(config.model, stats, start.elapsed());
+        eprintln!("{report}");
+        if let Some(path) = &self.report_json {
+            std::fs::write(path, serde_json::to_string_pretty(&report)?)
+                .map_err(|error| format!("cannot write the report to {}: {error}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Says where, what and how. On standard error: standard output belongs to the access log.
+    fn announce(&self, listener: &Listener) {
+        let root = self.root.canonicalize().unwrap_or_else(|_| self.root.clone());
+        for address in listener.addresses() {
+            eprintln!("serving {} on {}", root.display(), url(&address));
+        }
+        match self.model {
+            Model::Nonblocking => {
+                eprintln!("sweep {}, idle {}: {}", self.sweep, self.idle, self.idle.explain());
+            }
+            model => eprintln!("model {model}: {}", model.explain()),
+        }
+        if self.bind.is_loopback() {
+            eprintln!("only this machine can see it; -b 0.0.0.0 shares it with the network");
+        }
+        if std::io::stderr().is_terminal() {
+            eprintln!("Ctrl-C stops it");
+        }
+    }
+}
+
+/// What a browser is to be given. An unspecified address is no destination: this machine is.
+fn url(address: &Address) -> String {
+    match address {
+        Address::Ip(address) if address.ip().is_unspecified() => {
+            format!("http://localhost:{}/", address.port())
+        }
+        Address::Ip(address) => format!("http://{address}/"),
+        Address::Unix(_) => address.to_string(),
+    }
+}
+
+/// A server needs a descriptor for each client: takes as many as the system allows without asking for privilege.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        log::debug!("the limit of descriptors stays at {soft}: {error}");
+    }
+}
