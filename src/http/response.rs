@@ -151,11 +151,15 @@ pub(super) fn push_head(
     content_length: Option<u64>,
     connection: Option<&'static str>,
 ) {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    push_decimal(out, u64::from(head.status.0));
-    out.push(b' ');
-    out.extend_from_slice(head.status.reason().as_bytes());
-    out.extend_from_slice(b"\r\nDate: ");
+    if head.status.0 == 200 {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\nDate: ");
+    } else {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        push_decimal(out, u64::from(head.status.0));
+        out.push(b' ');
+        out.extend_from_slice(head.status.reason().as_bytes());
+        out.extend_from_slice(b"\r\nDate: ");
+    }
     out.extend_from_slice(date.as_bytes());
     if let Some(length) = content_length {
         out.extend_from_slice(b"\r\nContent-Length: ");
