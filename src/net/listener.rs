@@ -12,7 +12,7 @@ use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::attempt;
-use super::stream::Stream;
+use super::stream::{Stream, Transport};
 use crate::service::Peer;
 use crate::stats::Stats;
 
@@ -73,11 +73,26 @@ impl std::error::Error for BindError {
     }
 }
 
+/// Where newcomers come from: listening sockets, or a simulated network.
+pub trait Accept {
+    /// What a newcomer is spoken to through.
+    type Stream: Transport;
+
+    /// One attempt. `None`: it would have blocked.
+    fn try_accept(&mut self, stats: &mut Stats, now: Instant) -> Option<Accepted<Self::Stream>>;
+
+    /// A client left.
+    fn descriptor_freed(&mut self);
+
+    /// Lets nobody in any more.
+    fn close(&mut self);
+}
+
 /// A newcomer.
 #[derive(Debug)]
-pub struct Accepted {
+pub struct Accepted<S = Stream> {
     /// The socket, nonblocking, Nagle's algorithm off.
-    pub stream: Stream,
+    pub stream: S,
     /// Who is at the other end.
     pub peer: Peer,
 }
@@ -208,6 +223,22 @@ impl Listener {
             // accept(2): errors of the newcomer's own connection are his, not ours.
             _ => log::debug!("a newcomer was gone before being accepted: {error}"),
         }
+    }
+}
+
+impl Accept for Listener {
+    type Stream = Stream;
+
+    fn try_accept(&mut self, stats: &mut Stats, now: Instant) -> Option<Accepted> {
+        self.try_accept(stats, now)
+    }
+
+    fn descriptor_freed(&mut self) {
+        self.descriptor_freed();
+    }
+
+    fn close(&mut self) {
+        self.close();
     }
 }
 

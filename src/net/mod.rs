@@ -12,7 +12,7 @@ mod worker;
 use std::io::{self, ErrorKind};
 
 pub use client::{Client, Interest, TURN_BYTES};
-pub use listener::{Accepted, Address, BindError, Listener};
+pub use listener::{Accept, Accepted, Address, BindError, Listener};
 pub use roster::{HOT_FOR, QUIET_SLICE_BUSY, QUIET_SLICE_IDLE, Roster};
 pub use stream::{Stream, Transport};
 pub use worker::Worker;

@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags};
 use crate::config::Config;
 use crate::http::CloseReason;
 use crate::idle::{Idle, Rest, Resting};
-use crate::net::{Client, Interest, Listener, Roster, Worker};
+use crate::net::{Accept, Client, Interest, Listener, Roster, Worker};
 use crate::signals::Signals;
 use crate::stats::Stats;
 
@@ -29,9 +29,9 @@ const ACCEPTS_PER_SWEEP: usize = 64;
 const ACCEPT_EVERY: Duration = Duration::from_micros(50);
 
 /// The server: whoever holds it decides when it sweeps, and what time it is.
-pub struct Server<'s> {
-    listener: Listener,
-    roster: Roster,
+pub struct Server<'s, L: Accept = Listener> {
+    listener: L,
+    roster: Roster<L::Stream>,
     worker: Worker,
     signals: &'s Signals,
     max_clients: usize,
@@ -62,7 +62,7 @@ pub(super) fn serve(
     Ok(server.finish())
 }
 
-impl Server<'_> {
+impl<L: Accept> Server<'_, L> {
     /// One pass: the listener first, then the clients whose turn it is. Returns how many attempts got somewhere.
     pub fn sweep(&mut self, now: Instant) -> usize {
         self.worker.tick(now);
@@ -104,9 +104,9 @@ impl Server<'_> {
     }
 }
 
-impl<'s> Server<'s> {
+impl<'s, L: Accept> Server<'s, L> {
     /// A server with nobody in it.
-    pub fn new(listener: Listener, worker: Worker, config: &Config, signals: &'s Signals) -> Self {
+    pub fn new(listener: L, worker: Worker, config: &Config, signals: &'s Signals) -> Self {
         Self {
             listener,
             roster: Roster::new(config.sweep),
@@ -139,20 +139,22 @@ impl<'s> Server<'s> {
         self.worker.finish()
     }
 
-    /// The listening sockets, while there is room for newcomers.
-    fn doors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let room = self.roster.len() < self.max_clients;
-        self.listener.descriptors().filter(move |_| room)
-    }
-
     /// The clients.
-    pub const fn roster(&self) -> &Roster {
+    pub const fn roster(&self) -> &Roster<L::Stream> {
         &self.roster
     }
 
     /// The counters so far.
     pub const fn stats(&self) -> &Stats {
         &self.worker.stats
+    }
+}
+
+impl Server<'_> {
+    /// The listening sockets, while there is room for newcomers.
+    fn doors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let room = self.roster.len() < self.max_clients;
+        self.listener.descriptors().filter(move |_| room)
     }
 }
 
