@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind};
 pub use client::{Client, Interest, TURN_BYTES};
 pub use listener::{Accept, Accepted, Address, BindError, Listener};
 pub use roster::{HOT_FOR, QUIET_SLICE_BUSY, QUIET_SLICE_IDLE, Roster};
-pub use stream::{Stream, Transport};
+pub use stream::{Stream, Transport, poll_flags};
 pub use worker::Worker;
 
 /// One nonblocking call: `Some` if it got somewhere, `None` if it would have blocked.

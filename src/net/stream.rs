@@ -6,6 +6,10 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::client::Interest;
+
 /// A byte stream to a peer. The loop knows no more of it than this, so that it can be a TCP socket, a Unix
 /// socket, TLS over either, or a simulated network.
 pub trait Transport: Read + Write {
@@ -23,6 +27,15 @@ pub trait Transport: Read + Write {
     fn send_file(&mut self, head: &[u8], file: &File, offset: u64, len: usize) -> Option<io::Result<usize>> {
         let _ = (head, file, offset, len);
         None
+    }
+
+    /// Says of each stream, in order, whether what it is waited for would not block now. One system call for all of
+    /// them if the transport knows how; otherwise "perhaps", for everyone: then trying is the only way to know.
+    fn ask(streams: &mut dyn Iterator<Item = (&Self, Option<Interest>)>, ready: &mut Vec<bool>)
+    where
+        Self: Sized,
+    {
+        ready.extend(streams.map(|_| true));
     }
 
     /// Whether the transport still has to be agreed on (TLS) before requests can come.
@@ -88,9 +101,28 @@ impl Transport for Stream {
         }
     }
 
+    fn ask(streams: &mut dyn Iterator<Item = (&Self, Option<Interest>)>, ready: &mut Vec<bool>) {
+        let mut descriptors: Vec<_> =
+            streams.map(|(stream, interest)| PollFd::new(stream, poll_flags(interest))).collect();
+        match poll(&mut descriptors, Some(&Timespec::default())) {
+            Ok(_) => ready.extend(descriptors.iter().map(|descriptor| !descriptor.revents().is_empty())),
+            // No memory for so many, or a signal: then they are tried.
+            Err(_) => ready.extend(descriptors.iter().map(|_| true)),
+        }
+    }
+
     #[cfg(target_os = "linux")]
     fn send_file(&mut self, head: &[u8], file: &File, offset: u64, len: usize) -> Option<io::Result<usize>> {
         Some(send_file(self.as_fd(), head, file, offset, len))
+    }
+}
+
+/// What poll(2) is to watch a socket for; for who waits for neither, only its end.
+pub fn poll_flags(interest: Option<Interest>) -> PollFlags {
+    match interest {
+        Some(Interest::Read) => PollFlags::IN,
+        Some(Interest::Write) => PollFlags::OUT,
+        None => PollFlags::empty(),
     }
 }
 

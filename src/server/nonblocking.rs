@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags};
 use crate::config::Config;
 use crate::http::CloseReason;
 use crate::idle::{Idle, Rest, Resting};
-use crate::net::{Accept, Client, Interest, Listener, Roster, Worker};
+use crate::net::{Accept, Client, Listener, Roster, Worker, poll_flags};
 use crate::signals::Signals;
 use crate::stats::Stats;
 
@@ -67,7 +67,7 @@ impl<L: Accept> Server<'_, L> {
     pub fn sweep(&mut self, now: Instant) -> usize {
         self.worker.tick(now);
         let mut work = self.accept(now);
-        self.roster.begin();
+        self.roster.begin(&mut self.worker.stats, now);
         while let Some(client) = self.roster.next() {
             match client.turn(&mut self.worker, now) {
                 Ok(progress) => {
@@ -162,15 +162,8 @@ impl Resting for Server<'_> {
     fn watch<'a>(&'a self, descriptors: &mut Vec<PollFd<'a>>) {
         let doors = self.doors().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         descriptors.extend(doors);
-        // Who waits for neither (an answer that would block) is watched for nothing, so that places agree.
-        descriptors.extend(self.roster.iter().map(|client| {
-            let flags = match client.interest() {
-                Some(Interest::Read) => PollFlags::IN,
-                Some(Interest::Write) => PollFlags::OUT,
-                None => PollFlags::empty(),
-            };
-            PollFd::new(client.stream(), flags)
-        }));
+        let clients = self.roster.iter();
+        descriptors.extend(clients.map(|client| PollFd::new(client.stream(), poll_flags(client.interest()))));
     }
 
     /// Whoever has spoken is hot: the next sweep tries him first, wherever in the `Vec` he stands.
@@ -179,7 +172,7 @@ impl Resting for Server<'_> {
         if doors.contains(&true) {
             self.next_accept = Instant::now();
         }
-        self.roster.warm(clients);
+        self.roster.warm(0, clients);
     }
 
     fn alarm(&self) -> BorrowedFd<'_> {
