@@ -18,6 +18,7 @@ mod cache;
 mod conditional;
 mod config;
 mod entry;
+mod listing;
 mod mime;
 mod negotiation;
 mod options;
@@ -145,7 +146,7 @@ impl Site {
         }) {
             Ok(response) => response,
             Err(Miss::Slash) => self.add_slash(name, query),
-            Err(Miss::Directory) => self.not_found(Some(name), request, context),
+            Err(Miss::Directory) => self.list(name, query, request, context),
             Err(Miss::Fault(Fault::Absent | Fault::Directory)) => {
                 self.not_found(Some(name), request, context)
             }
@@ -201,6 +202,24 @@ impl Site {
         match self.root.look(name).map_err(fault)?.0 {
             Kind::Directory => Err(Miss::Directory),
             Kind::File | Kind::Other => Err(fault(Fault::Absent)),
+        }
+    }
+
+    /// A listing; with listings off, a directory without an index is as good as absent.
+    fn list(
+        &mut self,
+        name: &[u8],
+        query: Option<&str>,
+        request: &Request<'_>,
+        context: &Context<'_>,
+    ) -> Response {
+        if !self.config.options.listing {
+            return self.not_found(Some(name), request, context);
+        }
+        let text = std::str::from_utf8(name).unwrap_or_default();
+        match listing::answer(&self.root, text, query, request.headers, &self.config) {
+            Ok(response) => response,
+            Err(fault) => self.fail(&fault, request, context),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod cache;
 mod files;
+mod listing;
 mod parts;
 
 use std::os::unix::fs::FileExt;
