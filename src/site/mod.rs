@@ -14,6 +14,8 @@
 //! What must not live here: sockets, connections, framing. Nothing here waits: the disk is asked for bounded
 //! pieces, and a large file is handed on as an open handle.
 
+mod accounts;
+mod auth;
 mod cache;
 mod conditional;
 mod config;
@@ -40,6 +42,8 @@ use range::Selection;
 use representation::Representation;
 use root::{Fault, Kind, Root};
 
+pub use accounts::{AccountError, Accounts};
+pub use auth::Auth;
 pub use options::{CacheLimits, Options, SiteError};
 
 use crate::http::{Headers, Method, Request, Status, Target, list_members};
