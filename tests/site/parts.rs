@@ -259,7 +259,7 @@ fn neighbours_that_come_go_change_or_grow_stale_are_noticed_at_once() {
     assert_eq!(ask(&mut folder), "edited");
 }
 
-fn gunzip(octets: &[u8]) -> Vec<u8> {
+pub(super) fn gunzip(octets: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(octets), &mut out).unwrap();
     out
