@@ -8,20 +8,25 @@
 //!  cache        is it known?          entry: and still what is on the disk?
 //!  root         opened beneath the folder; links, FIFOs and permissions judged
 //!  source       read or opened, tagged        mime: what it is
-//!  negotiation  which coding
+//!  negotiation  which coding       conditional: is it needed?      range: all of it?
 //! ```
 //!
 //! What must not live here: sockets, connections, framing. Nothing here waits: the disk is asked for bounded
 //! pieces, and a large file is handed on as an open handle.
 
+mod accounts;
+mod auth;
 mod cache;
+mod conditional;
 mod config;
 mod entry;
+mod listing;
 mod mime;
 mod negotiation;
 mod options;
 mod pages;
 mod path;
+mod range;
 mod representation;
 mod root;
 mod source;
@@ -29,12 +34,16 @@ mod source;
 use std::path::Path;
 
 use cache::Cache;
+use conditional::Verdict;
 use config::Config;
 use entry::Entry;
 use negotiation::Accepted;
+use range::Selection;
 use representation::Representation;
 use root::{Fault, Kind, Root};
 
+pub use accounts::{AccountError, Accounts};
+pub use auth::Auth;
 pub use options::{CacheLimits, Options, SiteError};
 
 use crate::http::{Headers, Method, Request, Status, Target, list_members};
@@ -141,7 +150,7 @@ impl Site {
         }) {
             Ok(response) => response,
             Err(Miss::Slash) => self.add_slash(name, query),
-            Err(Miss::Directory) => self.not_found(Some(name), request, context),
+            Err(Miss::Directory) => self.list(name, query, request, context),
             Err(Miss::Fault(Fault::Absent | Fault::Directory)) => {
                 self.not_found(Some(name), request, context)
             }
@@ -197,6 +206,24 @@ impl Site {
         match self.root.look(name).map_err(fault)?.0 {
             Kind::Directory => Err(Miss::Directory),
             Kind::File | Kind::Other => Err(fault(Fault::Absent)),
+        }
+    }
+
+    /// A listing; with listings off, a directory without an index is as good as absent.
+    fn list(
+        &mut self,
+        name: &[u8],
+        query: Option<&str>,
+        request: &Request<'_>,
+        context: &Context<'_>,
+    ) -> Response {
+        if !self.config.options.listing {
+            return self.not_found(Some(name), request, context);
+        }
+        let text = std::str::from_utf8(name).unwrap_or_default();
+        match listing::answer(&self.root, text, query, request.headers, &self.config) {
+            Ok(response) => response,
+            Err(fault) => self.fail(&fault, request, context),
         }
     }
 
@@ -272,7 +299,7 @@ impl Site {
     }
 }
 
-/// The answer for a file: the best coding.
+/// The answer for a file: the best coding, if it is needed, as much of it as is asked for.
 fn negotiated(
     entry: &mut Entry,
     request: &Request<'_>,
@@ -280,15 +307,57 @@ fn negotiated(
     config: &Config,
     context: &Context<'_>,
 ) -> Response {
-    let representation = if request.headers.get("accept-encoding").is_some() {
-        entry.choose(&Accepted::read(request.headers), root, config, context)
+    let headers = request.headers;
+    let wishes = Wishes::read(headers);
+    let chosen = if wishes.codings {
+        entry.choose(&Accepted::read(headers), root, config, context)
     } else {
         entry.plain()
     };
-    Response {
-        status: Status::OK,
-        fields: representation.fields.clone(),
-        content: representation.content.clone(),
+    if wishes.conditions {
+        let status = match conditional::evaluate(headers, chosen.validators()) {
+            Verdict::Proceed => None,
+            Verdict::NotModified => Some(Status::NOT_MODIFIED),
+            Verdict::Failed => Some(Status::PRECONDITION_FAILED),
+        };
+        if let Some(status) = status {
+            return Response { status, fields: chosen.not_modified.clone(), content: Content::Empty };
+        }
+    }
+    // RFC 9110 §14.2: Range means something to GET alone.
+    if wishes.range
+        && request.method == Method::Get
+        && conditional::allows_part(headers, chosen.validators(), context.unix_time)
+        && let Some(part) = range::answer(Selection::read(headers, chosen.content.len()), chosen, config)
+    {
+        return part;
+    }
+    Response { status: Status::OK, fields: chosen.fields.clone(), content: chosen.content.clone() }
+}
+
+/// Which fields of a request matter to a file: one look at each name, so that a plain request pays for nothing.
+#[derive(Default)]
+struct Wishes {
+    codings: bool,
+    conditions: bool,
+    range: bool,
+}
+
+impl Wishes {
+    fn read(headers: Headers<'_>) -> Self {
+        let mut wishes = Self::default();
+        for (name, _) in headers.iter() {
+            match name.len() {
+                5 => wishes.range |= name.eq_ignore_ascii_case("range"),
+                8 => wishes.conditions |= name.eq_ignore_ascii_case("if-match"),
+                13 => wishes.conditions |= name.eq_ignore_ascii_case("if-none-match"),
+                15 => wishes.codings |= name.eq_ignore_ascii_case("accept-encoding"),
+                17 => wishes.conditions |= name.eq_ignore_ascii_case("if-modified-since"),
+                19 => wishes.conditions |= name.eq_ignore_ascii_case("if-unmodified-since"),
+                _ => {}
+            }
+        }
+        wishes
     }
 }
 

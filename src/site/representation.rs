@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use super::conditional::Validators;
 use super::config::Config;
 use super::negotiation::Coding;
 use crate::http::HttpDate;
@@ -20,7 +21,9 @@ pub(super) struct Representation {
     pub(super) etag: Option<String>,
     /// Last-Modified in seconds since the epoch.
     pub(super) modified: u64,
-    /// The fields of a 200.
+    /// Its content coding.
+    pub(super) coding: Option<Coding>,
+    /// The fields of a 200. Content-Type comes first.
     pub(super) fields: Arc<[u8]>,
     /// The fields of a 304 (RFC 9110 §15.4.5): those that a cache needs, and none that describe a body.
     pub(super) not_modified: Arc<[u8]>,
@@ -77,9 +80,15 @@ impl Representation {
             content_type,
             etag,
             modified,
+            coding,
             fields: fields.into_bytes().into(),
             not_modified: (last_modified + &shared).into_bytes().into(),
         }
+    }
+
+    /// What conditions compare.
+    pub(super) fn validators(&self) -> Validators<'_> {
+        Validators { etag: self.etag.as_deref(), modified: self.modified }
     }
 
     /// Roughly how many octets of memory it holds, and how many open files.

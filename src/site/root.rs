@@ -37,7 +37,7 @@ const WHOLE_SECONDS_NS: i128 = 2_100_000_000;
 
 impl Identity {
     #[expect(clippy::unnecessary_cast, reason = "the fields' types differ between systems")]
-    fn new(stat: &Stat) -> Self {
+    pub(super) fn new(stat: &Stat) -> Self {
         Self {
             device: stat.st_dev as u64,
             inode: stat.st_ino as u64,
@@ -75,6 +75,15 @@ pub(super) enum Kind {
     Directory,
     /// A FIFO, a socket, a device: never opened, for opening one may wait, or do something.
     Other,
+}
+
+/// What a stat says it is.
+pub(super) const fn kind_of(stat: &Stat) -> Kind {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Directory,
+        _ => Kind::Other,
+    }
 }
 
 /// Why a name gives nothing.
@@ -158,12 +167,7 @@ impl Root {
         // O_PATH opens nothing, so that no FIFO waits and no device notices; it only finds.
         let found = self.find(name, OFlags::PATH)?;
         let stat = rustix::fs::fstat(&found)?;
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Kind::File,
-            FileType::Directory => Kind::Directory,
-            _ => Kind::Other,
-        };
-        Ok((kind, Identity::new(&stat)))
+        Ok((kind_of(&stat), Identity::new(&stat)))
     }
 
     /// Opens a regular file for reading. What is neither that nor a directory is as good as absent.
@@ -176,7 +180,7 @@ impl Root {
         // NONBLOCK: should a FIFO have taken the file's place since.
         let file = self.find(name, OFlags::NONBLOCK | OFlags::NOCTTY)?;
         let stat = rustix::fs::fstat(&file)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        if kind_of(&stat) != Kind::File {
             return Err(Fault::Absent);
         }
         Ok((file, Identity::new(&stat)))

@@ -360,3 +360,28 @@ fn a_site_that_cannot_be_opened_says_why() {
     assert!(with(|options| options.mime = vec![("x".into(), "y".into())]).contains("media type"));
     assert!(with(|options| options.cache.file_bytes = 1 << 30).contains("memory"));
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+
+    /// Any path at all, over a tree with links out of it: no panic, and never a file from outside.
+    #[test]
+    fn no_request_reads_what_is_outside(
+        path in "(/|\\.|\\.\\.|%2e|%2f|%5c|%00|%|a|dir|out|up|secret|index\\.html|中|%e4%b8%ad){0,10}",
+        accept in proptest::bool::ANY,
+    ) {
+        let mut folder = Folder::new();
+        std::fs::write(folder.outside("secret"), "TOP SECRET").unwrap();
+        folder.write("dir/a", "a");
+        folder.write("index.html", "index");
+        symlink("..", folder.at("out")).unwrap();
+        symlink("../..", folder.at("dir/up")).unwrap();
+        symlink(folder.outside(""), folder.at("dir/out")).unwrap();
+        let fields: &[_] = if accept { &[("Accept-Encoding", "gzip, br"), ("Range", "bytes=0-")] } else { &[] };
+        for target in [format!("/{path}"), path] {
+            let answer = folder.ask("GET", &target, fields);
+            let text = String::from_utf8_lossy(&answer.body()).into_owned();
+            proptest::prop_assert!(!text.contains("TOP SECRET"), "{}", target);
+        }
+    }
+}

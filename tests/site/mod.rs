@@ -1,7 +1,10 @@
 //! The content: requests put straight to a `Site` over a folder made for the test; no socket.
 
+mod auth;
 mod cache;
 mod files;
+mod listing;
+mod parts;
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
