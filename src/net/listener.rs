@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::attempt;
 use super::stream::{Stream, Transport};
+use super::tls::Tls;
 use crate::service::Peer;
 use crate::stats::Stats;
 
@@ -112,6 +113,7 @@ pub struct Listener {
     /// Set while no descriptor is free: when to try again at the latest.
     paused_until: Option<Instant>,
     told_of_pause: bool,
+    tls: Option<Tls>,
 }
 
 impl Listener {
@@ -128,7 +130,23 @@ impl Listener {
             };
             sockets.push(socket.map_err(|source| BindError { address: address.clone(), source })?);
         }
-        Ok(Self { sockets, turn: 0, paused_until: None, told_of_pause: false })
+        Ok(Self { sockets, turn: 0, paused_until: None, told_of_pause: false, tls: None })
+    }
+
+    /// Speaks TLS with everyone who comes by TCP. Unix sockets stay as they are: whoever opens one is on this
+    /// machine, most often a proxy that has spoken TLS already.
+    pub fn set_tls(&mut self, tls: Tls) {
+        self.tls = Some(tls);
+    }
+
+    /// Reads the certificates again; a client that is connected keeps the old ones, and so does everyone if the new
+    /// ones cannot be used.
+    pub fn reload(&mut self) {
+        match self.tls.as_mut().map(Tls::reload) {
+            Some(Ok(())) => log::info!("the certificates were read again"),
+            Some(Err(error)) => log::error!("{error}; the old certificates stay in use"),
+            None => {}
+        }
     }
 
     /// The addresses really bound, with the ports the kernel chose.
@@ -167,7 +185,7 @@ impl Listener {
             self.turn = (self.turn + 1) % self.sockets.len();
             let socket = self.sockets.get(self.turn)?;
             stats.accepts += 1;
-            match attempt(accept(socket)) {
+            match attempt(accept(socket, self.tls.as_ref())) {
                 Ok(Some(accepted)) => return Some(accepted),
                 Ok(None) => stats.accept_would_blocks += 1,
                 Err(error) => {
@@ -274,11 +292,15 @@ fn bind_unix(path: &PathBuf) -> io::Result<Door> {
     Ok(Door::Unix(socket, path.clone()))
 }
 
-fn accept(socket: &Door) -> io::Result<Accepted> {
+fn accept(socket: &Door, tls: Option<&Tls>) -> io::Result<Accepted> {
     match socket {
         Door::Tcp(socket) => {
             let (stream, address) = accept_tcp(socket)?;
-            Ok(Accepted { stream: Stream::Tcp(stream), peer: Peer::Ip(address) })
+            let mut stream = Stream::Tcp(stream);
+            if let Some(tls) = tls {
+                stream = Stream::Tls(Box::new(tls.accept(stream)?));
+            }
+            Ok(Accepted { stream, peer: Peer::Ip(address) })
         }
         Door::Unix(socket, _) => {
             let (stream, _) = socket.accept()?;

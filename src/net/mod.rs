@@ -7,6 +7,7 @@ mod client;
 mod listener;
 mod roster;
 mod stream;
+mod tls;
 mod worker;
 
 use std::io::{self, ErrorKind};
@@ -15,6 +16,7 @@ pub use client::{Client, Interest, TURN_BYTES};
 pub use listener::{Accept, Accepted, Address, BindError, Listener};
 pub use roster::{HOT_FOR, QUIET_SLICE_BUSY, QUIET_SLICE_IDLE, Roster};
 pub use stream::{Stream, Transport};
+pub use tls::{Tls, TlsError, TlsStream};
 pub use worker::Worker;
 
 /// One nonblocking call: `Some` if it got somewhere, `None` if it would have blocked.

@@ -6,13 +6,15 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
+use super::tls::TlsStream;
+
 /// A byte stream to a peer. The loop knows no more of it than this, so that it can be a TCP socket, a Unix
 /// socket, TLS over either, or a simulated network.
 pub trait Transport: Read + Write {
     /// Says "no more answers" while still reading (shutdown(2) with `SHUT_WR`).
     ///
     /// # Errors
-    /// The peer is gone already.
+    /// The peer is gone already; [`io::ErrorKind::WouldBlock`] if something must be sent first and cannot be yet.
     fn shut_down_write(&mut self) -> io::Result<()>;
 
     /// Sends the head and then up to `len` octets of the file from `offset`, without copying them through user
@@ -29,6 +31,20 @@ pub trait Transport: Read + Write {
     fn is_handshaking(&self) -> bool {
         false
     }
+
+    /// Whether the transport has something of its own to send, besides what it was given to write.
+    fn has_output(&self) -> bool {
+        false
+    }
+
+    /// Whether a read may bring something although the kernel reports nothing new: octets that were read from the
+    /// socket but not handed on.
+    fn has_input(&self) -> bool {
+        false
+    }
+
+    /// The last word before the end (TLS close_notify), as far as it can be said at once.
+    fn finish(&mut self) {}
 }
 
 /// A socket of ours.
@@ -38,6 +54,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
+    /// TLS over TCP. Boxed, because a session is a hundred times as large as a descriptor.
+    Tls(Box<TlsStream>),
 }
 
 impl AsFd for Stream {
@@ -45,6 +63,7 @@ impl AsFd for Stream {
         match self {
             Self::Tcp(socket) => socket.as_fd(),
             Self::Unix(socket) => socket.as_fd(),
+            Self::Tls(session) => session.as_fd(),
         }
     }
 }
@@ -55,6 +74,7 @@ impl Read for Stream {
         match self {
             Self::Tcp(socket) => socket.read(buf),
             Self::Unix(socket) => socket.read(buf),
+            Self::Tls(session) => session.read(buf),
         }
     }
 }
@@ -65,6 +85,7 @@ impl Write for Stream {
         match self {
             Self::Tcp(socket) => socket.write(buf),
             Self::Unix(socket) => socket.write(buf),
+            Self::Tls(session) => session.write(buf),
         }
     }
 
@@ -72,6 +93,7 @@ impl Write for Stream {
         match self {
             Self::Tcp(socket) => socket.write_vectored(bufs),
             Self::Unix(socket) => socket.write_vectored(bufs),
+            Self::Tls(session) => session.write_vectored(bufs),
         }
     }
 
@@ -85,12 +107,37 @@ impl Transport for Stream {
         match self {
             Self::Tcp(socket) => socket.shutdown(Shutdown::Write),
             Self::Unix(socket) => socket.shutdown(Shutdown::Write),
+            Self::Tls(session) => session.shut_down_write(),
         }
     }
 
     #[cfg(target_os = "linux")]
     fn send_file(&mut self, head: &[u8], file: &File, offset: u64, len: usize) -> Option<io::Result<usize>> {
-        Some(send_file(self.as_fd(), head, file, offset, len))
+        match self {
+            Self::Tls(_) => None, // it must be encrypted first
+            socket => Some(send_file(socket.as_fd(), head, file, offset, len)),
+        }
+    }
+
+    #[inline]
+    fn is_handshaking(&self) -> bool {
+        matches!(self, Self::Tls(session) if session.is_handshaking())
+    }
+
+    #[inline]
+    fn has_output(&self) -> bool {
+        matches!(self, Self::Tls(session) if session.has_output())
+    }
+
+    #[inline]
+    fn has_input(&self) -> bool {
+        matches!(self, Self::Tls(session) if session.has_input())
+    }
+
+    fn finish(&mut self) {
+        if let Self::Tls(session) = self {
+            session.finish();
+        }
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) fn serve(
 impl<L: Accept> Server<'_, L> {
     /// One pass: the listener first, then the clients whose turn it is. Returns how many attempts got somewhere.
     pub fn sweep(&mut self, now: Instant) -> usize {
-        self.worker.tick(now);
+        self.tick(now);
         let mut work = self.accept(now);
         self.roster.begin();
         while let Some(client) = self.roster.next() {
@@ -85,6 +85,14 @@ impl<L: Accept> Server<'_, L> {
         self.worker.stats.sweeps += 1;
         self.worker.stats.idle_sweeps += u64::from(work == 0);
         work
+    }
+
+    /// Tells the time, and reads again what SIGHUP is for.
+    fn tick(&mut self, now: Instant) {
+        self.worker.tick(now);
+        if self.signals.take_reload() {
+            self.listener.reload();
+        }
     }
 
     /// Accepts until that would block, up to a quota.
