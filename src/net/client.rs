@@ -10,7 +10,7 @@ use super::stream::{Stream, Transport};
 use super::worker::Worker;
 use crate::access_log::PendingLine;
 use crate::http::ResponseHead;
-use crate::http::{CloseReason, Connection, HeaderStorage, INLINE_MAX, Payload, Wants};
+use crate::http::{CloseReason, Connection, HeaderStorage, INLINE_MAX, Payload, Phase, Wants};
 use crate::service::{Content, Context, Peer, Response};
 
 /// Most octets of a body that one turn sends, so that one download does not hold up the others: at the 10 GB/s
@@ -39,6 +39,18 @@ pub struct Client<S = Stream> {
     handshake_deadline: Instant,
 }
 
+impl<S> Client<S> {
+    /// Whether it could be let go without loss: between requests, owed nothing.
+    pub(super) fn is_idle(&self) -> bool {
+        self.conn.phase() == Phase::Idle && !self.conn.has_output()
+    }
+
+    /// Its place is needed: it leaves at its next turn.
+    pub(super) fn make_room(&mut self) {
+        self.conn.abort(CloseReason::MadeRoom);
+    }
+}
+
 impl<S: Transport> Client<S> {
     /// A client that was accepted at `now`.
     pub fn new(stream: S, peer: Peer, worker: &mut Worker, now: Instant) -> Self {
@@ -62,7 +74,9 @@ impl<S: Transport> Client<S> {
     #[inline]
     pub fn turn(&mut self, worker: &mut Worker, now: Instant) -> Result<usize, CloseReason> {
         let mut work = 0;
-        self.conn.handle_timeout(now);
+        if now >= self.conn.deadline() {
+            self.overdue(now);
+        }
         if self.conn.wants() == Wants::Read {
             worker.stats.reads += 1;
             match attempt(self.stream.read(self.conn.recv_space(&mut worker.spare))) {
@@ -269,6 +283,18 @@ impl<S: Transport> Client<S> {
             worker.log.finish(&line, unsent.start);
         }
         self.conn.close_reason()
+    }
+
+    /// Its time is up; but an answer is only stalled if the *peer* took too little of it. The kernel may have taken
+    /// all it can hold long ago, and a slow reader needs minutes for that.
+    #[cold]
+    fn overdue(&mut self, now: Instant) {
+        if self.conn.has_output()
+            && let Some(octets) = self.stream.acknowledged()
+        {
+            self.conn.acknowledged(octets, now);
+        }
+        self.conn.handle_timeout(now);
     }
 
     /// After a read that brought no request's octets: steps of the handshake are work too, but do not extend the

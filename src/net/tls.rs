@@ -288,6 +288,10 @@ impl Transport for TlsStream {
     fn has_input(&self) -> bool {
         self.unheard
     }
+
+    fn acknowledged(&self) -> Option<u64> {
+        self.socket.acknowledged()
+    }
 }
 
 #[cfg(test)]
