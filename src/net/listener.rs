@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -87,6 +88,19 @@ pub trait Accept {
 
     /// Lets nobody in any more.
     fn close(&mut self);
+
+    /// Whether accepting is paused because no descriptor is free.
+    fn is_paused(&self, _now: Instant) -> bool {
+        false
+    }
+
+    /// Whether somebody is at the door, paused or not; lets nobody in.
+    fn has_newcomer(&self) -> bool {
+        false
+    }
+
+    /// Reads again what may have changed: certificates.
+    fn reload(&mut self) {}
 }
 
 /// A newcomer.
@@ -162,11 +176,25 @@ impl Listener {
 
     /// The descriptors to wait on: none while accepting is paused.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let sockets = if self.paused_until.is_some() { &[][..] } else { &self.sockets[..] };
-        sockets.iter().map(|socket| match socket {
+        self.doors().filter(|_| self.paused_until.is_none())
+    }
+
+    fn doors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sockets.iter().map(|socket| match socket {
             Door::Tcp(socket) => socket.as_fd(),
             Door::Unix(socket, _) => socket.as_fd(),
         })
+    }
+
+    /// Whether accepting is paused because no descriptor is free.
+    pub fn is_paused(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether somebody is at the door, paused or not; lets nobody in.
+    pub fn has_newcomer(&self) -> bool {
+        let mut doors: Vec<_> = self.doors().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        poll(&mut doors, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// When a paused listener is to be tried again.
@@ -177,7 +205,7 @@ impl Listener {
     /// One attempt at each socket until one gives a newcomer. `None`: it would have blocked, or accepting is
     /// paused because no descriptor is free. A newcomer who left before being accepted is passed over.
     pub fn try_accept(&mut self, stats: &mut Stats, now: Instant) -> Option<Accepted> {
-        if self.paused_until.is_some_and(|until| now < until) {
+        if self.is_paused(now) {
             return None;
         }
         self.paused_until = None;
@@ -257,6 +285,18 @@ impl Accept for Listener {
 
     fn close(&mut self) {
         self.close();
+    }
+
+    fn is_paused(&self, now: Instant) -> bool {
+        self.is_paused(now)
+    }
+
+    fn has_newcomer(&self) -> bool {
+        self.has_newcomer()
+    }
+
+    fn reload(&mut self) {
+        self.reload();
     }
 }
 
