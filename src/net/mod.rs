@@ -4,6 +4,7 @@
 //! is what the files of `server/` differ in.
 
 mod client;
+mod door;
 mod listener;
 mod roster;
 mod stream;
@@ -13,7 +14,8 @@ mod worker;
 use std::io::{self, ErrorKind};
 
 pub use client::{Client, Interest, TURN_BYTES};
-pub use listener::{Accept, Accepted, Address, BindError, Listener};
+pub use door::{Address, BindError, BindOptions};
+pub use listener::{Accept, Accepted, Listener};
 pub use roster::{HOT_FOR, QUIET_SLICE_BUSY, QUIET_SLICE_IDLE, Roster};
 pub use stream::{Stream, Transport};
 pub use tls::{Tls, TlsError, TlsStream};
