@@ -63,9 +63,25 @@ impl Signals {
         let _ = (&self.ring).write(b"!");
     }
 
-    /// Whether to reload; asks only once for each time.
+    /// Whether to reload; says so once for each time, and silences the alarm then.
     pub fn take_reload(&self) -> bool {
-        self.reload.load(Ordering::Relaxed) && self.reload.swap(false, Ordering::Relaxed)
+        if !self.reload.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.silence();
+        // Whoever asked since then has set the flag first: nothing is lost, it only comes earlier.
+        self.reload.store(false, Ordering::Relaxed);
+        if self.stop_requested() {
+            self.request_stop(); // that alarm may have been silenced too
+        }
+        true
+    }
+
+    /// Asks to reload, as SIGHUP would.
+    pub fn request_reload(&self) {
+        use std::io::Write;
+        self.reload.store(true, Ordering::Relaxed);
+        let _ = (&self.ring).write(b"!");
     }
 
     /// Becomes readable at a signal, and stays so until [`Signals::silence`].
@@ -76,5 +92,29 @@ impl Signals {
     /// Stops the alarm; the flags stay.
     pub fn silence(&self) {
         while (&self.alarm).read(&mut [0; 64]).is_ok_and(|n| n > 0) {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_is_taken_once_and_silences_its_alarm() {
+        let signals = Signals::none().unwrap();
+        assert!(!signals.take_reload());
+        signals.request_reload();
+        assert!(signals.take_reload());
+        assert!(!signals.take_reload());
+        assert!((&signals.alarm).read(&mut [0; 8]).is_err(), "nothing rings any more");
+    }
+
+    #[test]
+    fn the_alarm_of_a_stop_survives_a_reload() {
+        let signals = Signals::none().unwrap();
+        signals.request_stop();
+        signals.request_reload();
+        assert!(signals.take_reload());
+        assert!((&signals.alarm).read(&mut [0; 8]).is_ok_and(|n| n > 0), "it rings on");
     }
 }

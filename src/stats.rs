@@ -31,8 +31,6 @@ pub struct Stats {
     pub clients_now: u64,
     pub clients_peak: u64,
     pub clients_total: u64,
-    /// Connections turned away because the limit of connections was reached.
-    pub clients_refused: u64,
     /// Connections closed, by `CloseReason::index()`.
     pub closed: [u64; Self::REASONS],
     /// Times the accept queue had to wait because no descriptor was free (EMFILE, ENFILE).
@@ -113,7 +111,6 @@ impl AddAssign for Stats {
             clients_now,
             clients_peak,
             clients_total,
-            clients_refused,
             closed,
             accept_pauses,
             sleeps,
@@ -141,7 +138,6 @@ impl AddAssign for Stats {
         self.clients_now += clients_now;
         self.clients_peak = self.clients_peak.max(clients_peak);
         self.clients_total += clients_total;
-        self.clients_refused += clients_refused;
         for (sum, more) in self.closed.iter_mut().zip(closed) {
             *sum += more;
         }

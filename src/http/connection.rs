@@ -95,8 +95,8 @@ pub enum CloseReason {
     Transport(std::io::ErrorKind),
     /// The TLS handshake failed.
     Handshake,
-    /// The limit of connections was reached.
-    Refused,
+    /// It was idle, and somebody was at the door of a full house.
+    MadeRoom,
 }
 
 impl CloseReason {
@@ -113,7 +113,7 @@ impl CloseReason {
         "reset",
         "transport error",
         "handshake failed",
-        "refused",
+        "made room",
     ];
 
     /// Its place in the counters.
@@ -130,7 +130,7 @@ impl CloseReason {
             Self::Reset => 8,
             Self::Transport(_) => 9,
             Self::Handshake => 10,
-            Self::Refused => 11,
+            Self::MadeRoom => 11,
         }
     }
 }
@@ -187,6 +187,8 @@ pub struct Connection {
     body_sent: u64,
     /// Octets moved since the deadline was last renewed.
     moved: u64,
+    /// Octets that the peer had acknowledged when that was last looked at.
+    acknowledged: u64,
     recv: RecvBuffer,
     send: SendBuffer,
     limits: Arc<Limits>,
@@ -212,6 +214,7 @@ impl Connection {
             body_len: 0,
             body_sent: 0,
             moved: 0,
+            acknowledged: 0,
             recv: RecvBuffer::default(),
             send: SendBuffer::default(),
             limits,
@@ -261,7 +264,7 @@ impl Connection {
                 self.phase = Phase::Head;
                 self.deadline = now + self.limits.header_timeout;
             }
-            Phase::Body => self.renew(n, self.limits.header_timeout, now),
+            Phase::Body => self.renew(n as u64, self.limits.header_timeout, now),
             Phase::Linger => {
                 self.moved += n as u64;
                 if self.moved > self.limits.linger_bytes {
@@ -277,7 +280,7 @@ impl Connection {
         let here = self.send.advance(n);
         self.body_sent = (self.body_sent + (n - here) as u64).min(self.body_len);
         if self.has_output() {
-            self.renew(n, self.limits.write_timeout, now);
+            self.renew(n as u64, self.limits.write_timeout, now);
             return;
         }
         self.body_len = 0;
@@ -291,6 +294,16 @@ impl Connection {
             Phase::Idle => self.deadline = now + self.limits.idle_timeout,
             _ => self.deadline = now + self.limits.header_timeout,
         }
+    }
+
+    /// The peer has acknowledged so many octets since the connection began: whoever can find that out, says it when
+    /// the deadline of an answer has passed, before [`Connection::handle_timeout`]. Enough since the last time renews
+    /// the deadline, so a stalled peer is let go after one window, or two if it stalled in the midst of one.
+    pub fn acknowledged(&mut self, total: u64, now: Instant) {
+        let progress = total.saturating_sub(self.acknowledged);
+        self.acknowledged = total;
+        self.moved = 0;
+        self.renew(progress, self.limits.write_timeout, now);
     }
 
     /// The writing half was shut down: now read and discard, for a while.
@@ -535,9 +548,9 @@ impl Connection {
     }
 
     /// Progress renews a deadline only when it is worth it: [`Limits::min_rate`] times the window.
-    fn renew(&mut self, n: usize, window: std::time::Duration, now: Instant) {
-        self.moved += n as u64;
-        if self.moved >= self.limits.min_rate * window.as_secs() {
+    fn renew(&mut self, n: u64, window: std::time::Duration, now: Instant) {
+        self.moved += n;
+        if self.moved >= self.limits.min_rate.saturating_mul(window.as_secs()).max(1) {
             self.moved = 0;
             self.deadline = now + window;
         }

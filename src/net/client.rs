@@ -10,7 +10,7 @@ use super::stream::{Stream, Transport};
 use super::worker::Worker;
 use crate::access_log::PendingLine;
 use crate::http::ResponseHead;
-use crate::http::{CloseReason, Connection, HeaderStorage, INLINE_MAX, Payload, Wants};
+use crate::http::{CloseReason, Connection, HeaderStorage, INLINE_MAX, Payload, Phase, Wants};
 use crate::service::{Content, Context, Peer, Response};
 
 /// Most octets of a body that one turn sends, so that one download does not hold up the others: at the 10 GB/s
@@ -39,6 +39,18 @@ pub struct Client<S = Stream> {
     handshake_deadline: Instant,
 }
 
+impl<S> Client<S> {
+    /// Whether it could be let go without loss: between requests, owed nothing.
+    pub(super) fn is_idle(&self) -> bool {
+        self.conn.phase() == Phase::Idle && !self.conn.has_output()
+    }
+
+    /// Its place is needed: it leaves at its next turn.
+    pub(super) fn make_room(&mut self) {
+        self.conn.abort(CloseReason::MadeRoom);
+    }
+}
+
 impl<S: Transport> Client<S> {
     /// A client that was accepted at `now`.
     pub fn new(stream: S, peer: Peer, worker: &mut Worker, now: Instant) -> Self {
@@ -62,16 +74,20 @@ impl<S: Transport> Client<S> {
     #[inline]
     pub fn turn(&mut self, worker: &mut Worker, now: Instant) -> Result<usize, CloseReason> {
         let mut work = 0;
-        self.conn.handle_timeout(now);
+        if now >= self.conn.deadline() {
+            self.overdue(now);
+        }
         if self.conn.wants() == Wants::Read {
             worker.stats.reads += 1;
-            match attempt(self.stream.read(self.conn.recv_space(&mut worker.spare)))? {
-                Some(n) => work += self.received(n, worker, now),
-                None => {
+            match attempt(self.stream.read(self.conn.recv_space(&mut worker.spare))) {
+                Ok(Some(n)) => work += self.received(n, worker, now),
+                Ok(None) => {
                     worker.stats.read_would_blocks += 1; // no data: ask again next sweep
                     self.conn.release(&mut worker.spare);
-                    return if self.stream.is_handshaking() { self.check_handshake(now) } else { Ok(0) };
+                    return self.check_handshake(now);
                 }
+                Err(_) if self.stream.is_handshaking() => return Err(CloseReason::Handshake),
+                Err(error) => return Err(error.into()),
             }
         }
         if self.conn.wants() == Wants::Answer {
@@ -92,6 +108,7 @@ impl<S: Transport> Client<S> {
     /// Whether the client waits to read or to write; `None`: for neither, only for time.
     pub fn interest(&self) -> Option<Interest> {
         match self.conn.wants() {
+            Wants::Read | Wants::Shutdown if self.stream.has_output() => Some(Interest::Write),
             Wants::Read => Some(Interest::Read),
             Wants::Write => Some(Interest::Write),
             _ => None,
@@ -102,10 +119,10 @@ impl<S: Transport> Client<S> {
     pub fn deadline(&self, now: Instant) -> Instant {
         match self.conn.wants() {
             Wants::Answer => now + ASK_AGAIN,
-            Wants::Read | Wants::Write if self.stream.is_handshaking() => {
-                self.handshake_deadline.min(self.conn.deadline())
-            }
+            Wants::Read if self.stream.has_input() => now,
+            Wants::Read if self.stream.is_handshaking() => self.handshake_deadline.min(self.conn.deadline()),
             Wants::Read | Wants::Write => self.conn.deadline(),
+            Wants::Shutdown if self.stream.has_output() => self.conn.deadline(),
             Wants::Shutdown | Wants::Close => now,
         }
     }
@@ -243,14 +260,19 @@ impl<S: Transport> Client<S> {
         if self.conn.wants() == Wants::Shutdown {
             if self.conn.may_close_at_once() {
                 self.conn.release(&mut worker.spare);
+                self.stream.finish();
                 return Err(self.conn.close_reason());
             }
-            self.stream.shut_down_write()?;
-            self.conn.shut_down(now);
+            if attempt(self.stream.shut_down_write())?.is_some() {
+                self.conn.shut_down(now);
+            }
         }
         self.conn.release(&mut worker.spare);
         match self.conn.wants() {
-            Wants::Close => Err(self.left(worker)),
+            Wants::Close => {
+                self.stream.finish();
+                Err(self.left(worker))
+            }
             _ => Ok(()),
         }
     }
@@ -263,8 +285,25 @@ impl<S: Transport> Client<S> {
         self.conn.close_reason()
     }
 
+    /// Its time is up; but an answer is only stalled if the *peer* took too little of it. The kernel may have taken
+    /// all it can hold long ago, and a slow reader needs minutes for that.
+    #[cold]
+    fn overdue(&mut self, now: Instant) {
+        if self.conn.has_output()
+            && let Some(octets) = self.stream.acknowledged()
+        {
+            self.conn.acknowledged(octets, now);
+        }
+        self.conn.handle_timeout(now);
+    }
+
+    /// After a read that brought no request's octets: steps of the handshake are work too, but do not extend the
+    /// time for it.
     fn check_handshake(&self, now: Instant) -> Result<usize, CloseReason> {
-        if now >= self.handshake_deadline { Err(CloseReason::Handshake) } else { Ok(0) }
+        if self.stream.is_handshaking() && now >= self.handshake_deadline {
+            return Err(CloseReason::Handshake);
+        }
+        Ok(usize::from(self.stream.has_input()))
     }
 }
 

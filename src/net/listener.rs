@@ -1,77 +1,24 @@
-//! Listening sockets: binding, accepting, and waiting when no descriptor is free.
+//! The listener: one or several doors tried in turn, and waiting when no descriptor is free.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::SocketFlags;
-use socket2::{Domain, Protocol, Socket, Type};
 
 use super::attempt;
+use super::door::{Address, BindError, BindOptions, Door};
 use super::stream::{Stream, Transport};
+use super::tls::Tls;
 use crate::service::Peer;
 use crate::stats::Stats;
-
-/// Newcomers that the kernel may keep waiting for us; it cuts this to `net.core.somaxconn` (listen(2)). Linux's
-/// own default is 4096 since 5.4.
-const BACKLOG: i32 = 4096;
 
 /// With no descriptor free, and nobody leaving, accepting is tried again after this long: another process, or
 /// the file cache, may have given one back.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// Where to listen.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Address {
-    /// An IP address and port; port 0 lets the kernel choose. `::` accepts IPv4 as well.
-    Ip(SocketAddr),
-    /// The path of a Unix socket.
-    Unix(PathBuf),
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Ip(address) => write!(f, "{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// An address that cannot be listened on, and why.
-#[derive(Debug)]
-pub struct BindError {
-    address: Address,
-    source: io::Error,
-}
-
-impl std::fmt::Display for BindError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "cannot listen on {}: {}", self.address, self.source)?;
-        match self.source.kind() {
-            io::ErrorKind::AddrInUse => {
-                f.write_str("; another program has it: stop that one, or choose a port with -p")
-            }
-            io::ErrorKind::PermissionDenied => {
-                f.write_str("; ports below 1024 need privilege: choose another with -p")
-            }
-            io::ErrorKind::AddrNotAvailable => {
-                f.write_str("; this machine has no such address: see -b in --help")
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for BindError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
-}
 
 /// Where newcomers come from: listening sockets, or a simulated network.
 pub trait Accept {
@@ -86,6 +33,19 @@ pub trait Accept {
 
     /// Lets nobody in any more.
     fn close(&mut self);
+
+    /// Whether accepting is paused because no descriptor is free.
+    fn is_paused(&self, _now: Instant) -> bool {
+        false
+    }
+
+    /// Whether somebody is at the door, paused or not; lets nobody in.
+    fn has_newcomer(&self) -> bool {
+        false
+    }
+
+    /// Reads again what may have changed: certificates.
+    fn reload(&mut self) {}
 }
 
 /// A newcomer.
@@ -97,14 +57,8 @@ pub struct Accepted<S = Stream> {
     pub peer: Peer,
 }
 
-#[derive(Debug)]
-enum Door {
-    Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
-}
-
 /// One or several listening sockets, nonblocking, tried in turn.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Listener {
     sockets: Vec<Door>,
     /// The one to begin with next time, so that a crowd at one door does not keep the other shut.
@@ -112,6 +66,7 @@ pub struct Listener {
     /// Set while no descriptor is free: when to try again at the latest.
     paused_until: Option<Instant>,
     told_of_pause: bool,
+    tls: Option<Tls>,
 }
 
 impl Listener {
@@ -120,35 +75,84 @@ impl Listener {
     /// # Errors
     /// The first address that cannot be had.
     pub fn bind(addresses: &[Address]) -> Result<Self, BindError> {
-        let mut sockets = Vec::new();
+        let mut listener = Self::default();
         for address in addresses {
-            let socket = match address {
-                Address::Ip(ip) => bind_ip(*ip).map(Door::Tcp),
-                Address::Unix(path) => bind_unix(path),
-            };
-            sockets.push(socket.map_err(|source| BindError { address: address.clone(), source })?);
+            listener.add(address, &BindOptions::default())?;
         }
-        Ok(Self { sockets, turn: 0, paused_until: None, told_of_pause: false })
+        Ok(listener)
+    }
+
+    /// Binds one more address and listens on it.
+    ///
+    /// # Errors
+    /// The address cannot be had.
+    pub fn add(&mut self, address: &Address, options: &BindOptions) -> Result<(), BindError> {
+        self.sockets.push(Door::bind(address, options)?);
+        Ok(())
+    }
+
+    /// Takes over a TCP socket that listens already, from whoever started us.
+    ///
+    /// # Errors
+    /// It cannot be made nonblocking.
+    pub fn adopt_tcp(&mut self, socket: TcpListener) -> io::Result<()> {
+        self.sockets.push(Door::adopt_tcp(socket)?);
+        Ok(())
+    }
+
+    /// Takes over a Unix socket that listens already.
+    ///
+    /// # Errors
+    /// It cannot be made nonblocking.
+    pub fn adopt_unix(&mut self, socket: UnixListener) -> io::Result<()> {
+        self.sockets.push(Door::adopt_unix(socket)?);
+        Ok(())
+    }
+
+    /// Whether there is no socket at all.
+    pub const fn is_empty(&self) -> bool {
+        self.sockets.is_empty()
+    }
+
+    /// Speaks TLS with everyone who comes by TCP. Unix sockets stay as they are: whoever opens one is on this
+    /// machine, most often a proxy that has spoken TLS already.
+    pub fn set_tls(&mut self, tls: Tls) {
+        self.tls = Some(tls);
+    }
+
+    /// Reads the certificates again; a client that is connected keeps the old ones, and so does everyone if the new
+    /// ones cannot be used.
+    pub fn reload(&mut self) {
+        match self.tls.as_mut().map(Tls::reload) {
+            Some(Ok(())) => log::info!("the certificates were read again"),
+            Some(Err(error)) => log::error!("{error}; the old certificates stay in use"),
+            None => {}
+        }
     }
 
     /// The addresses really bound, with the ports the kernel chose.
     pub fn addresses(&self) -> Vec<Address> {
-        self.sockets
-            .iter()
-            .filter_map(|socket| match socket {
-                Door::Tcp(socket) => socket.local_addr().ok().map(Address::Ip),
-                Door::Unix(_, path) => Some(Address::Unix(path.clone())),
-            })
-            .collect()
+        self.sockets.iter().filter_map(Door::address).collect()
     }
 
     /// The descriptors to wait on: none while accepting is paused.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let sockets = if self.paused_until.is_some() { &[][..] } else { &self.sockets[..] };
-        sockets.iter().map(|socket| match socket {
-            Door::Tcp(socket) => socket.as_fd(),
-            Door::Unix(socket, _) => socket.as_fd(),
-        })
+        self.doors().filter(|_| self.paused_until.is_none())
+    }
+
+    fn doors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sockets.iter().map(AsFd::as_fd)
+    }
+
+    /// Whether accepting is paused because no descriptor is free.
+    pub fn is_paused(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether somebody is at the door, paused or not; lets nobody in.
+    pub fn has_newcomer(&self) -> bool {
+        let mut doors: Vec<_> = self.doors().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        poll(&mut doors, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// When a paused listener is to be tried again.
@@ -159,7 +163,7 @@ impl Listener {
     /// One attempt at each socket until one gives a newcomer. `None`: it would have blocked, or accepting is
     /// paused because no descriptor is free. A newcomer who left before being accepted is passed over.
     pub fn try_accept(&mut self, stats: &mut Stats, now: Instant) -> Option<Accepted> {
-        if self.paused_until.is_some_and(|until| now < until) {
+        if self.is_paused(now) {
             return None;
         }
         self.paused_until = None;
@@ -167,7 +171,7 @@ impl Listener {
             self.turn = (self.turn + 1) % self.sockets.len();
             let socket = self.sockets.get(self.turn)?;
             stats.accepts += 1;
-            match attempt(accept(socket)) {
+            match attempt(socket.accept(self.tls.as_ref())) {
                 Ok(Some(accepted)) => return Some(accepted),
                 Ok(None) => stats.accept_would_blocks += 1,
                 Err(error) => {
@@ -183,16 +187,7 @@ impl Listener {
 
     /// Stops listening: newcomers are turned away by the kernel from now on.
     pub fn close(&mut self) {
-        self.remove_files();
         self.sockets.clear();
-    }
-
-    fn remove_files(&self) {
-        for socket in &self.sockets {
-            if let Door::Unix(_, path) = socket {
-                let _ = std::fs::remove_file(path);
-            }
-        }
     }
 
     /// A client left: if accepting was paused for want of a descriptor, there is one now.
@@ -240,67 +235,16 @@ impl Accept for Listener {
     fn close(&mut self) {
         self.close();
     }
-}
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.remove_files();
+    fn is_paused(&self, now: Instant) -> bool {
+        self.is_paused(now)
     }
-}
 
-fn bind_ip(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        // Dual stack for `::`, whatever net.ipv6.bindv6only says.
-        socket.set_only_v6(!address.ip().is_unspecified())?;
+    fn has_newcomer(&self) -> bool {
+        self.has_newcomer()
     }
-    // Judged at bind(2), so it must come first: otherwise a restart fails while old connections are in TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    // Inherited by accepted sockets on Linux, which saves one call for each of them; see `accept`.
-    socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
-}
 
-fn bind_unix(path: &PathBuf) -> io::Result<Door> {
-    // A socket file that nobody listens on any more is what a killed server leaves behind.
-    if UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
-        std::fs::remove_file(path)?;
+    fn reload(&mut self) {
+        self.reload();
     }
-    let socket = UnixListener::bind(path)?;
-    socket.set_nonblocking(true)?;
-    Ok(Door::Unix(socket, path.clone()))
-}
-
-fn accept(socket: &Door) -> io::Result<Accepted> {
-    match socket {
-        Door::Tcp(socket) => {
-            let (stream, address) = accept_tcp(socket)?;
-            Ok(Accepted { stream: Stream::Tcp(stream), peer: Peer::Ip(address) })
-        }
-        Door::Unix(socket, _) => {
-            let (stream, _) = socket.accept()?;
-            stream.set_nonblocking(true)?;
-            Ok(Accepted { stream: Stream::Unix(stream), peer: Peer::Unix })
-        }
-    }
-}
-
-/// accept4(2): nonblocking from the start; an accepted socket does not inherit that flag.
-#[cfg(target_os = "linux")]
-fn accept_tcp(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (fd, address) = rustix::net::acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
-    let address = address.and_then(|address| SocketAddr::try_from(address).ok());
-    let address = address.ok_or(io::ErrorKind::ConnectionAborted)?;
-    Ok((TcpStream::from(fd), SocketAddr::new(address.ip().to_canonical(), address.port())))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn accept_tcp(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (stream, address) = socket.accept()?;
-    stream.set_nonblocking(true)?;
-    stream.set_nodelay(true)?;
-    Ok((stream, SocketAddr::new(address.ip().to_canonical(), address.port())))
 }

@@ -4,17 +4,21 @@
 //! is what the files of `server/` differ in.
 
 mod client;
+mod door;
 mod listener;
 mod roster;
 mod stream;
+mod tls;
 mod worker;
 
 use std::io::{self, ErrorKind};
 
 pub use client::{Client, Interest, TURN_BYTES};
-pub use listener::{Accept, Accepted, Address, BindError, Listener};
+pub use door::{Address, BindError, BindOptions};
+pub use listener::{Accept, Accepted, Listener};
 pub use roster::{HOT_FOR, QUIET_SLICE_BUSY, QUIET_SLICE_IDLE, Roster};
 pub use stream::{Stream, Transport, poll_flags};
+pub use tls::{Tls, TlsError, TlsStream};
 pub use worker::Worker;
 
 /// One nonblocking call: `Some` if it got somewhere, `None` if it would have blocked.

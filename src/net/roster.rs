@@ -152,6 +152,29 @@ impl<S: Transport> Roster<S> {
         }
     }
 
+    /// Tells idle clients to leave, at most `count`, the longest silent first, and only such as have been silent since
+    /// `since`. They are made hot, so the next walk removes them. Returns how many.
+    pub fn make_room(&mut self, count: usize, since: Instant) -> usize {
+        let mut idle: Vec<_> = self
+            .clients
+            .iter()
+            .enumerate()
+            .filter(|(_, client)| client.active_at <= since && client.is_idle())
+            .map(|(place, client)| (client.active_at, place))
+            .collect();
+        idle.sort_unstable();
+        idle.truncate(count);
+        let mut leaving = vec![false; self.clients.len()];
+        for &(_, place) in &idle {
+            if let (Some(client), Some(leaves)) = (self.clients.get_mut(place), leaving.get_mut(place)) {
+                client.make_room();
+                *leaves = true;
+            }
+        }
+        self.warm(0, &leaving);
+        idle.len()
+    }
+
     /// Everyone, hot first.
     pub fn iter(&self) -> impl Iterator<Item = &Client<S>> {
         self.clients.iter()

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::client::Interest;
+use super::tls::TlsStream;
 
 /// A byte stream to a peer. The loop knows no more of it than this, so that it can be a TCP socket, a Unix
 /// socket, TLS over either, or a simulated network.
@@ -16,7 +17,7 @@ pub trait Transport: Read + Write {
     /// Says "no more answers" while still reading (shutdown(2) with `SHUT_WR`).
     ///
     /// # Errors
-    /// The peer is gone already.
+    /// The peer is gone already; [`io::ErrorKind::WouldBlock`] if something must be sent first and cannot be yet.
     fn shut_down_write(&mut self) -> io::Result<()>;
 
     /// Sends the head and then up to `len` octets of the file from `offset`, without copying them through user
@@ -42,6 +43,26 @@ pub trait Transport: Read + Write {
     fn is_handshaking(&self) -> bool {
         false
     }
+
+    /// Whether the transport has something of its own to send, besides what it was given to write.
+    fn has_output(&self) -> bool {
+        false
+    }
+
+    /// Whether a read may bring something although the kernel reports nothing new: octets that were read from the
+    /// socket but not handed on.
+    fn has_input(&self) -> bool {
+        false
+    }
+
+    /// How many octets the peer's system has acknowledged since the connection began, where the transport can tell.
+    /// What the kernel here has taken says little: it takes megabytes for a peer that takes none.
+    fn acknowledged(&self) -> Option<u64> {
+        None
+    }
+
+    /// The last word before the end (TLS close_notify), as far as it can be said at once.
+    fn finish(&mut self) {}
 }
 
 /// A socket of ours.
@@ -51,6 +72,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
+    /// TLS over TCP. Boxed, because a session is a hundred times as large as a descriptor.
+    Tls(Box<TlsStream>),
 }
 
 impl AsFd for Stream {
@@ -58,6 +81,7 @@ impl AsFd for Stream {
         match self {
             Self::Tcp(socket) => socket.as_fd(),
             Self::Unix(socket) => socket.as_fd(),
+            Self::Tls(session) => session.as_fd(),
         }
     }
 }
@@ -68,6 +92,7 @@ impl Read for Stream {
         match self {
             Self::Tcp(socket) => socket.read(buf),
             Self::Unix(socket) => socket.read(buf),
+            Self::Tls(session) => session.read(buf),
         }
     }
 }
@@ -78,6 +103,7 @@ impl Write for Stream {
         match self {
             Self::Tcp(socket) => socket.write(buf),
             Self::Unix(socket) => socket.write(buf),
+            Self::Tls(session) => session.write(buf),
         }
     }
 
@@ -85,6 +111,7 @@ impl Write for Stream {
         match self {
             Self::Tcp(socket) => socket.write_vectored(bufs),
             Self::Unix(socket) => socket.write_vectored(bufs),
+            Self::Tls(session) => session.write_vectored(bufs),
         }
     }
 
@@ -98,6 +125,7 @@ impl Transport for Stream {
         match self {
             Self::Tcp(socket) => socket.shutdown(Shutdown::Write),
             Self::Unix(socket) => socket.shutdown(Shutdown::Write),
+            Self::Tls(session) => session.shut_down_write(),
         }
     }
 
@@ -113,8 +141,65 @@ impl Transport for Stream {
 
     #[cfg(target_os = "linux")]
     fn send_file(&mut self, head: &[u8], file: &File, offset: u64, len: usize) -> Option<io::Result<usize>> {
-        Some(send_file(self.as_fd(), head, file, offset, len))
+        match self {
+            Self::Tls(_) => None, // it must be encrypted first
+            socket => Some(send_file(socket.as_fd(), head, file, offset, len)),
+        }
     }
+
+    #[inline]
+    fn is_handshaking(&self) -> bool {
+        matches!(self, Self::Tls(session) if session.is_handshaking())
+    }
+
+    #[inline]
+    fn has_output(&self) -> bool {
+        matches!(self, Self::Tls(session) if session.has_output())
+    }
+
+    #[inline]
+    fn has_input(&self) -> bool {
+        matches!(self, Self::Tls(session) if session.has_input())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn acknowledged(&self) -> Option<u64> {
+        match self {
+            Self::Tcp(socket) => acknowledged(socket),
+            Self::Unix(_) => None,
+            Self::Tls(session) => session.acknowledged(),
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Self::Tls(session) = self {
+            session.finish();
+        }
+    }
+}
+
+/// The first 128 octets of `struct tcp_info` (tcp(7)), which every Linux since 4.1 gives; the last eight of them are
+/// `tcpi_bytes_acked`.
+#[cfg(target_os = "linux")]
+type TcpInfoStart = [u64; 16];
+
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy, Debug)]
+struct TcpInfo;
+
+#[cfg(target_os = "linux")]
+nix::getsockopt_impl!(
+    TcpInfo,
+    libc::IPPROTO_TCP,
+    libc::TCP_INFO,
+    TcpInfoStart,
+    nix::sys::socket::sockopt::GetStruct<TcpInfoStart>
+);
+
+#[cfg(target_os = "linux")]
+fn acknowledged(socket: &TcpStream) -> Option<u64> {
+    let info = nix::sys::socket::getsockopt(socket, TcpInfo).ok()?;
+    info.last().copied()
 }
 
 /// What poll(2) is to watch a socket for; for who waits for neither, only its end.

@@ -28,6 +28,13 @@ const ACCEPTS_PER_SWEEP: usize = 64;
 /// long and a sweep, and a busy loop pays 2 % for the door.
 const ACCEPT_EVERY: Duration = Duration::from_micros(50);
 
+/// How often a full house looks whether somebody is at the door.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a client must have been silent to lose its place to a newcomer: a browser that is still loading a page
+/// asks again sooner.
+const SILENT_FOR: Duration = Duration::from_secs(1);
+
 /// The server: whoever holds it decides when it sweeps, and what time it is.
 pub struct Server<'s, L: Accept = Listener> {
     listener: L,
@@ -36,6 +43,7 @@ pub struct Server<'s, L: Accept = Listener> {
     signals: &'s Signals,
     max_clients: usize,
     next_accept: Instant,
+    next_look: Instant,
 }
 
 /// Sweeps until told to stop, then until the answers in flight are out.
@@ -65,7 +73,7 @@ pub(super) fn serve(
 impl<L: Accept> Server<'_, L> {
     /// One pass: the listener first, then the clients whose turn it is. Returns how many attempts got somewhere.
     pub fn sweep(&mut self, now: Instant) -> usize {
-        self.worker.tick(now);
+        self.tick(now);
         let mut work = self.accept(now);
         self.roster.begin(&mut self.worker.stats, now);
         while let Some(client) = self.roster.next() {
@@ -87,8 +95,19 @@ impl<L: Accept> Server<'_, L> {
         work
     }
 
+    /// Tells the time, and reads again what SIGHUP is for.
+    fn tick(&mut self, now: Instant) {
+        self.worker.tick(now);
+        if self.signals.take_reload() {
+            self.listener.reload();
+        }
+    }
+
     /// Accepts until that would block, up to a quota.
     fn accept(&mut self, now: Instant) -> usize {
+        if self.is_full(now) {
+            return self.make_room(now);
+        }
         if now < self.next_accept {
             return 0;
         }
@@ -104,6 +123,30 @@ impl<L: Accept> Server<'_, L> {
     }
 }
 
+impl<L: Accept> Server<'_, L> {
+    /// Whether nobody can be let in: the limit is reached, or no descriptor is free.
+    fn is_full(&self, now: Instant) -> bool {
+        self.roster.len() >= self.max_clients || self.listener.is_paused(now)
+    }
+
+    /// If somebody is at the door of a full house, those leave who have been idle longest: one of a thousand, so that
+    /// looking for them costs each newcomer little. If nobody is idle, the newcomer waits in the kernel's queue.
+    #[cold]
+    fn make_room(&mut self, now: Instant) -> usize {
+        if now < self.next_look {
+            return 0;
+        }
+        let left = match now.checked_sub(SILENT_FOR) {
+            Some(since) if self.listener.has_newcomer() => {
+                self.roster.make_room(self.roster.len().div_ceil(1024), since)
+            }
+            _ => 0,
+        };
+        self.next_look = if left > 0 { now } else { now + LOOK_EVERY };
+        left
+    }
+}
+
 impl<'s, L: Accept> Server<'s, L> {
     /// A server with nobody in it.
     pub fn new(listener: L, worker: Worker, config: &Config, signals: &'s Signals) -> Self {
@@ -114,6 +157,7 @@ impl<'s, L: Accept> Server<'s, L> {
             signals,
             max_clients: config.max_connections,
             next_accept: Instant::now(),
+            next_look: Instant::now(),
         }
     }
 
@@ -181,7 +225,8 @@ impl Resting for Server<'_> {
 
     fn deadline(&self, now: Instant) -> Option<Instant> {
         let clients = self.roster.iter().map(|client| client.deadline(now));
-        clients.chain(self.listener.deadline()).min()
+        let door = self.is_full(now).then_some(self.next_look);
+        clients.chain(self.listener.deadline()).chain(door).min()
     }
 
     fn before_sleep(&mut self) {

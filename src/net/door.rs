@@ -1,0 +1,281 @@
+//! One door: an address, and the nonblocking socket that listens on it.
+//!
+//! What lives here: how a socket is bound, or taken over from whoever started us, and how it accepts. What must not:
+//! which door comes next, and what to do when no descriptor is free; that is the listener's business.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::net::SocketFlags;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::listener::Accepted;
+use super::stream::Stream;
+use super::tls::Tls;
+use crate::service::Peer;
+
+/// Newcomers that the kernel may keep waiting for us; it cuts this to `net.core.somaxconn` (listen(2)). Linux's
+/// own default is 4096 since 5.4.
+const BACKLOG: i32 = 4096;
+
+/// Where to listen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Address {
+    /// An IP address and port; port 0 lets the kernel choose. `::` accepts IPv4 as well.
+    Ip(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// An address that cannot be listened on, and why.
+#[derive(Debug)]
+pub struct BindError {
+    address: Address,
+    source: io::Error,
+}
+
+impl std::fmt::Display for BindError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot listen on {}: {}", self.address, self.source)?;
+        match self.source.kind() {
+            io::ErrorKind::AddrInUse if matches!(self.address, Address::Unix(_)) => {
+                f.write_str("; another program listens there, or a file of that name is in the way")
+            }
+            io::ErrorKind::AddrInUse => {
+                f.write_str("; another program has it: stop that one, or choose a port with -p")
+            }
+            io::ErrorKind::PermissionDenied if matches!(self.address, Address::Ip(_)) => {
+                f.write_str("; ports below 1024 need privilege: choose another with -p")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                f.write_str("; this machine has no such address: see -b in --help")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// How to listen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BindOptions {
+    /// Lets other processes that say so too listen on the same address; the kernel shares newcomers out among them
+    /// (socket(7), `SO_REUSEPORT`).
+    pub reuse_port: bool,
+    /// The permissions of a Unix socket's file; without it, the umask decides. Whoever may write may connect.
+    pub mode: Option<u32>,
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(super) enum Door {
+    Tcp(TcpListener),
+    /// The file that is ours to remove, and the process that may: a forked child leaves it alone.
+    Unix(UnixListener, Option<(PathBuf, u32)>),
+}
+
+impl Door {
+    pub(super) fn bind(address: &Address, options: &BindOptions) -> Result<Self, BindError> {
+        match address {
+            Address::Ip(ip) => bind_ip(*ip, options.reuse_port).map(Self::Tcp),
+            Address::Unix(path) => bind_unix(path, options.mode),
+        }
+        .map_err(|source| BindError { address: address.clone(), source })
+    }
+
+    /// A TCP socket that listens already.
+    pub(super) fn adopt_tcp(socket: TcpListener) -> io::Result<Self> {
+        socket2::SockRef::from(&socket).set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self::Tcp(socket))
+    }
+
+    /// A Unix socket that listens already; its file belongs to whoever made it.
+    pub(super) fn adopt_unix(socket: UnixListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self::Unix(socket, None))
+    }
+
+    pub(super) fn address(&self) -> Option<Address> {
+        match self {
+            Self::Tcp(socket) => socket.local_addr().ok().map(Address::Ip),
+            Self::Unix(socket, _) => {
+                let address = socket.local_addr().ok()?;
+                Some(Address::Unix(address.as_pathname().unwrap_or(Path::new("?")).to_owned()))
+            }
+        }
+    }
+
+    /// One attempt.
+    pub(super) fn accept(&self, tls: Option<&Tls>) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, address) = accept_tcp(socket)?;
+                let mut stream = Stream::Tcp(stream);
+                if let Some(tls) = tls {
+                    stream = Stream::Tls(Box::new(tls.accept(stream)?));
+                }
+                Ok(Accepted { stream, peer: Peer::Ip(address) })
+            }
+            Self::Unix(socket, _) => {
+                let (stream, _) = socket.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(Accepted { stream: Stream::Unix(stream), peer: Peer::Unix })
+            }
+        }
+    }
+}
+
+impl AsFd for Door {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket, _) => socket.as_fd(),
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        if let Self::Unix(_, Some((path, owner))) = self
+            && *owner == std::process::id()
+        {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn bind_ip(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // Dual stack for `::`, whatever net.ipv6.bindv6only says.
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // Judged at bind(2), so it must come first: otherwise a restart fails while old connections are in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    // Inherited by accepted sockets on Linux, which saves one call for each of them; see `accept_tcp`.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Door> {
+    // A socket file that nobody listens on any more is what a killed server leaves behind. connect(2) refuses for
+    // any other file as well, and that one is not ours to remove.
+    if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
+        && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    {
+        std::fs::remove_file(path)?;
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let door = Door::Unix(socket.into(), Some((path.to_owned(), std::process::id())));
+    if let Some(mode) = mode {
+        // Before listen(2): nobody whom the mode keeps out can have come in.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    }
+    if let Door::Unix(socket, _) = &door {
+        socket2::SockRef::from(socket).listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+    }
+    Ok(door)
+}
+
+/// accept4(2): nonblocking from the start; an accepted socket does not inherit that flag.
+#[cfg(target_os = "linux")]
+fn accept_tcp(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (fd, address) = rustix::net::acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+    let address = address.ok_or(io::ErrorKind::ConnectionAborted)?;
+    Ok((TcpStream::from(fd), SocketAddr::new(address.ip().to_canonical(), address.port())))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn accept_tcp(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, address) = socket.accept()?;
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    Ok((stream, SocketAddr::new(address.ip().to_canonical(), address.port())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_unix_socket_has_the_mode_asked_for_and_its_file_goes_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        for asked in [0o600, 0o660, 0o666] {
+            let options = BindOptions { mode: Some(asked), ..BindOptions::default() };
+            let door = Door::bind(&Address::Unix(path.clone()), &options).unwrap();
+            assert_eq!(mode(&path), asked);
+            assert_eq!(door.address(), Some(Address::Unix(path.clone())));
+            drop(door);
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn a_socket_file_left_behind_is_replaced_and_any_other_file_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("name");
+        let address = Address::Unix(path.clone());
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "left behind");
+        let door = Door::bind(&address, &BindOptions::default()).unwrap();
+        let error = Door::bind(&address, &BindOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("another program listens there"), "{error}");
+        drop(door);
+
+        std::fs::write(&path, "precious").unwrap();
+        let error = Door::bind(&address, &BindOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("a file of that name is in the way"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn an_adopted_unix_socket_keeps_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        drop(Door::adopt_unix(UnixListener::bind(&path).unwrap()).unwrap());
+        assert!(path.exists(), "it belongs to whoever made it");
+    }
+
+    #[test]
+    fn two_may_share_a_port_if_both_say_so() {
+        let share = BindOptions { reuse_port: true, ..BindOptions::default() };
+        let any = Address::Ip("127.0.0.1:0".parse().unwrap());
+        let first = Door::bind(&any, &share).unwrap();
+        let address = first.address().unwrap();
+        assert!(Door::bind(&address, &share).is_ok());
+        assert!(Door::bind(&address, &BindOptions::default()).is_err());
+    }
+}
