@@ -26,6 +26,7 @@ pub mod compare;
 pub mod config;
 pub mod http;
 pub mod idle;
+pub mod live;
 pub mod net;
 pub mod report;
 pub mod server;
