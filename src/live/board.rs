@@ -133,7 +133,7 @@ pub struct Controls {
 impl Controls {
     /// Adds a later wish; what it says replaces what was said before.
     pub(super) fn merge(&mut self, later: Self) {
-        self.idle = later.idle.or(self.idle.take());
+        self.idle = later.idle.or_else(|| self.idle.take());
         self.sweep = later.sweep.or(self.sweep);
         self.read_limit = later.read_limit.or(self.read_limit);
         self.record |= later.record;

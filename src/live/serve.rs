@@ -156,12 +156,7 @@ impl<S: Service> Live<S> {
 
 impl<S: Service> Service for Live<S> {
     fn respond(&mut self, request: &Request<'_>, context: &Context<'_>) -> Option<Response> {
-        if request.raw_target.starts_with("/_loop") {
-            if let Some(response) = self.answer(request, context) {
-                return Some(response);
-            }
-        }
-        self.inner.respond(request, context)
+        self.answer(request, context).or_else(|| self.inner.respond(request, context))
     }
 
     fn refuse(&mut self, status: Status, why: &str) -> Response {
