@@ -2,10 +2,14 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::silent::Silent;
+use crate::config::Sweep;
+use crate::http::{Connection, Phase};
+use crate::idle::IdleStrategy;
 use crate::stats::Stats;
 
 /// How often the loop writes while somebody looks: fast enough for a page that asks four times a second.
@@ -38,6 +42,18 @@ pub enum CellState {
 }
 
 impl CellState {
+    /// What there is to see of a connection.
+    pub fn of(connection: &Connection) -> Self {
+        match connection.phase() {
+            Phase::Shutdown | Phase::Linger | Phase::Closed if !connection.has_output() => Self::Drain,
+            _ if connection.has_output() => Self::Write,
+            Phase::Idle => Self::Idle,
+            Phase::Head => Self::Head,
+            Phase::Body => Self::Body,
+            Phase::Answer | Phase::Shutdown | Phase::Linger | Phase::Closed => Self::Write,
+        }
+    }
+
     /// One letter for pages and text: I, H, B, W, D.
     pub const fn letter(self) -> char {
         match self {
@@ -82,50 +98,26 @@ pub struct Sample {
     pub stats: Stats,
 }
 
-/// Which clients a sweep tries.
+/// How the loop runs at the moment; the loop says so whenever it writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SweepKind {
-    /// Every client, every sweep.
-    Full,
-    /// The lately active in every sweep, the quiet ones in slices.
-    Hot,
-}
-
-impl SweepKind {
-    /// `full` or `hot`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Hot => "hot",
-        }
-    }
-
-    /// Reads what [`SweepKind::name`] writes.
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Full, Self::Hot].into_iter().find(|kind| kind.name() == name)
-    }
-}
-
-/// How the loop runs at the moment, in words; the loop says so whenever it writes.
-#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// The idle strategy as `--idle` spells it.
-    pub idle: String,
+    /// The idle strategy.
+    pub idle: IdleStrategy,
     /// The sweep.
-    pub sweep: SweepKind,
+    pub sweep: Sweep,
     /// Most octets per read; `None` is the ordinary buffer.
-    pub read_limit: Option<usize>,
+    pub read_limit: Option<NonZeroUsize>,
 }
 
 /// What a reader asked the loop to change. Fields that are `None` stay as they are.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Controls {
-    /// An idle strategy as `--idle` spells it; already known to be well formed and to sleep at most a second.
-    pub idle: Option<String>,
+    /// An idle strategy that sleeps at most a second.
+    pub idle: Option<IdleStrategy>,
     /// The sweep.
-    pub sweep: Option<SweepKind>,
+    pub sweep: Option<Sweep>,
     /// Most octets per read; `Some(None)` takes the handicap away.
-    pub read_limit: Option<Option<usize>>,
+    pub read_limit: Option<Option<NonZeroUsize>>,
     /// Record the next sweep.
     pub record: bool,
 }
@@ -133,7 +125,7 @@ pub struct Controls {
 impl Controls {
     /// Adds a later wish; what it says replaces what was said before.
     pub(super) fn merge(&mut self, later: Self) {
-        self.idle = later.idle.or_else(|| self.idle.take());
+        self.idle = later.idle.or(self.idle);
         self.sweep = later.sweep.or(self.sweep);
         self.read_limit = later.read_limit.or(self.read_limit);
         self.record |= later.record;
@@ -299,6 +291,7 @@ impl Observer {
         I: IntoIterator<Item = Cell>,
     {
         let mut state = self.board.state();
+        let state = &mut *state;
         let at = now.saturating_duration_since(state.started);
         if state.history.back().is_none_or(|last| at.saturating_sub(last.at) >= SAMPLE_EVERY) {
             if state.history.len() == SAMPLES {
@@ -339,7 +332,7 @@ mod tests {
     use super::*;
 
     fn settings() -> Settings {
-        Settings { idle: "spin".into(), sweep: SweepKind::Full, read_limit: None }
+        Settings { idle: IdleStrategy::Spin, sweep: Sweep::Full, read_limit: None }
     }
 
     fn cell(id: u64) -> Cell {
@@ -411,8 +404,8 @@ mod tests {
         let now = Instant::now();
         let board = Board::new(now, settings());
         let mut observer = Observer::new(Arc::clone(&board), None, now);
-        let wish = Controls { sweep: Some(SweepKind::Hot), ..Controls::default() };
-        board.state().controls = Some(wish.clone());
+        let wish = Controls { sweep: Some(Sweep::Hot), ..Controls::default() };
+        board.state().controls = Some(wish);
         assert_eq!(observer.observe(now, &Stats::default(), settings, || []), Some(wish));
         assert_eq!(observer.observe(now, &Stats::default(), settings, || []), None);
     }

@@ -14,7 +14,5 @@ mod render;
 mod serve;
 mod silent;
 
-pub use board::{
-    Board, Call, Cell, CellState, Controls, Observer, Sample, Settings, Step, SweepKind, SweepRecord,
-};
+pub use board::{Board, Call, Cell, CellState, Controls, Observer, Sample, Settings, Step, SweepRecord};
 pub use serve::Live;

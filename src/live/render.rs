@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::board::{Call, Cell, State};
+use crate::http::CloseReason;
 use crate::service::{Context, Peer};
 use crate::stats::Stats;
 
@@ -82,8 +83,8 @@ impl<'a> Scene<'a> {
             "at_ms": millis(self.uptime()),
             "unix_time": self.unix_time,
             "settings": {
-                "idle": state.settings.idle,
-                "sweep": state.settings.sweep.name(),
+                "idle": state.settings.idle.to_string(),
+                "sweep": state.settings.sweep.to_string(),
                 "read_limit": state.settings.read_limit,
             },
             "stats": self.stats,
@@ -166,9 +167,7 @@ impl<'a> Scene<'a> {
             "<p>model {} · idle {} · sweep {} · up {uptime:.1} s</p>\n<table>\n\
              <thead><tr><th scope=\"col\">计数 <span lang=\"en\">counter</span><th scope=\"col\">总数 \
              <span lang=\"en\">total</span><th scope=\"col\">平均每秒 <span lang=\"en\">mean per second</span></thead>\n<tbody>\n",
-            self.model,
-            escape(&state.settings.idle),
-            state.settings.sweep.name(),
+            self.model, state.settings.idle, state.settings.sweep,
         );
         for (zh, en, count) in [
             ("轮数", "sweeps", stats.sweeps),
@@ -296,8 +295,8 @@ impl<'a> Scene<'a> {
             "Connections turned away at the limit.",
             clients_refused,
         );
-        out.family("connections_closed_total", "counter", "Connections closed, by the index of the reason.");
-        let reasons: Vec<_> = (0..closed.len()).map(|index| format!("reason=\"{index}\"")).collect();
+        out.family("connections_closed_total", "counter", "Connections closed, by reason.");
+        let reasons = CloseReason::NAMES.map(|name| format!("reason=\"{}\"", name.replace(' ', "_")));
         out.labelled(
             "connections_closed_total",
             reasons.iter().zip(closed).map(|(r, count)| (r.as_str(), count)),
@@ -350,8 +349,4 @@ impl Metrics {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
 }

@@ -35,6 +35,7 @@ pub struct Client<S = Stream> {
     peer: Peer,
     /// Since when nothing has come or gone; the roster's business.
     pub(super) active_at: Instant,
+    tally: Tally,
     /// Until when the transport must be agreed on.
     handshake_deadline: Instant,
 }
@@ -50,6 +51,13 @@ impl<S: Transport> Client<S> {
             line: None,
             peer,
             active_at: now,
+            tally: Tally {
+                id: worker.stats.clients_total,
+                came_at: now,
+                bytes_in: 0,
+                bytes_out: 0,
+                requests: 0,
+            },
             handshake_deadline: now + worker.limits.header_timeout,
         }
     }
@@ -65,7 +73,7 @@ impl<S: Transport> Client<S> {
         self.conn.handle_timeout(now);
         if self.conn.wants() == Wants::Read {
             worker.stats.reads += 1;
-            match attempt(self.stream.read(self.conn.recv_space(&mut worker.spare)))? {
+            match attempt(self.stream.read(worker.read_limit.cut(self.conn.recv_space(&mut worker.spare))))? {
                 Some(n) => work += self.received(n, worker, now),
                 None => {
                     worker.stats.read_would_blocks += 1; // no data: ask again next sweep
@@ -120,6 +128,16 @@ impl<S: Transport> Client<S> {
         &self.conn
     }
 
+    /// What it did so far.
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// When something last came or went.
+    pub const fn active_at(&self) -> Instant {
+        self.active_at
+    }
+
     /// Who is at the other end.
     pub const fn peer(&self) -> &Peer {
         &self.peer
@@ -127,6 +145,7 @@ impl<S: Transport> Client<S> {
 
     fn received(&mut self, n: usize, worker: &mut Worker, now: Instant) -> usize {
         worker.stats.bytes_in += n as u64;
+        self.tally.bytes_in += n as u64;
         worker.batch += 1;
         self.active_at = now;
         self.conn.received(n, now);
@@ -165,6 +184,7 @@ impl<S: Transport> Client<S> {
 
     fn respond(&mut self, response: Response, worker: &mut Worker, now: Instant) {
         worker.stats.answered(response.status.0);
+        self.tally.requests += 1;
         let head = ResponseHead { status: response.status, fields: &response.fields };
         let payload = match &response.content {
             Content::Bytes(bytes, range) if range.len() as u64 <= INLINE_MAX => {
@@ -192,6 +212,7 @@ impl<S: Transport> Client<S> {
             return Ok(0);
         };
         worker.stats.bytes_out += n as u64;
+        self.tally.bytes_out += n as u64;
         self.active_at = now;
         self.conn.transmitted(n, now);
         if self.conn.has_output() {
@@ -266,6 +287,21 @@ impl<S: Transport> Client<S> {
     fn check_handshake(&self, now: Instant) -> Result<usize, CloseReason> {
         if now >= self.handshake_deadline { Err(CloseReason::Handshake) } else { Ok(0) }
     }
+}
+
+/// What one client did so far; for pictures of the loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Tally {
+    /// A number that no other client of this worker has or had.
+    pub id: u64,
+    /// When it was accepted.
+    pub came_at: Instant,
+    /// Octets read.
+    pub bytes_in: u64,
+    /// Octets written.
+    pub bytes_out: u64,
+    /// Requests answered.
+    pub requests: u64,
 }
 
 /// What a client's socket is to be watched for.

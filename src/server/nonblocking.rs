@@ -7,6 +7,8 @@
 //!
 //! What a production server would do otherwise: sleep in epoll_wait(2) until somebody has data. See `epoll.rs`.
 
+mod watched;
+
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -15,7 +17,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::config::Config;
 use crate::http::CloseReason;
-use crate::idle::{Idle, Rest, Resting};
+use crate::idle::{Idle, IdleStrategy, Rest, Resting};
 use crate::net::{Accept, Client, Listener, Roster, Worker, poll_flags};
 use crate::signals::Signals;
 use crate::stats::Stats;
@@ -36,6 +38,9 @@ pub struct Server<'s, L: Accept = Listener> {
     signals: &'s Signals,
     max_clients: usize,
     next_accept: Instant,
+    /// The strategy at work, and the one to change to; only pages ask for that.
+    idle: IdleStrategy,
+    new_idle: Option<IdleStrategy>,
 }
 
 /// Sweeps until told to stop, then until the answers in flight are out.
@@ -66,6 +71,7 @@ impl<L: Accept> Server<'_, L> {
     /// One pass: the listener first, then the clients whose turn it is. Returns how many attempts got somewhere.
     pub fn sweep(&mut self, now: Instant) -> usize {
         self.worker.tick(now);
+        self.show(now);
         let mut work = self.accept(now);
         self.roster.begin(&mut self.worker.stats, now);
         while let Some(client) = self.roster.next() {
@@ -114,6 +120,8 @@ impl<'s, L: Accept> Server<'s, L> {
             signals,
             max_clients: config.max_connections,
             next_accept: Instant::now(),
+            idle: config.idle,
+            new_idle: None,
         }
     }
 
@@ -182,6 +190,10 @@ impl Resting for Server<'_> {
     fn deadline(&self, now: Instant) -> Option<Instant> {
         let clients = self.roster.iter().map(|client| client.deadline(now));
         clients.chain(self.listener.deadline()).min()
+    }
+
+    fn new_strategy(&mut self) -> Option<IdleStrategy> {
+        self.new_idle.take()
     }
 
     fn before_sleep(&mut self) {

@@ -12,14 +12,14 @@ pub(super) enum Kind {
 }
 
 const RUST: &[&str] = &[
-    "as", "async", "await", "break", "const", "continue", "crate", "dyn", "else", "enum", "false", "fn", "for", "if",
-    "impl", "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref", "return", "self", "Self", "static",
-    "struct", "super", "true", "type", "unsafe", "use", "where", "while",
+    "as", "async", "await", "break", "const", "continue", "crate", "dyn", "else", "enum", "false", "fn",
+    "for", "if", "impl", "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref", "return", "self",
+    "Self", "static", "struct", "super", "true", "type", "unsafe", "use", "where", "while",
 ];
 const PYTHON: &[&str] = &[
-    "and", "as", "assert", "break", "class", "continue", "def", "del", "elif", "else", "except", "False", "finally",
-    "for", "from", "if", "import", "in", "is", "lambda", "None", "not", "or", "pass", "raise", "return", "True",
-    "try", "while", "with", "yield",
+    "and", "as", "assert", "break", "class", "continue", "def", "del", "elif", "else", "except", "False",
+    "finally", "for", "from", "if", "import", "in", "is", "lambda", "None", "not", "or", "pass", "raise",
+    "return", "True", "try", "while", "with", "yield",
 ];
 
 /// The source cut into pieces; together they are the source.
@@ -83,7 +83,8 @@ fn quoted(text: &str, quote: char) -> usize {
 fn character(text: &str) -> Option<usize> {
     let inside = text.strip_prefix('\'')?;
     let first = inside.chars().next()?;
-    let length = if first == '\\' { inside.find('\'').filter(|&at| at > 1).or(Some(2))? } else { first.len_utf8() };
+    let length =
+        if first == '\\' { inside.find('\'').filter(|&at| at > 1).or(Some(2))? } else { first.len_utf8() };
     inside.get(length..)?.starts_with('\'').then_some(length + 2)
 }
 

@@ -41,9 +41,9 @@ fn begins(line: &str, name: &str) -> bool {
             Some(after) => rest = after,
             // `impl<S: Service> Server<S>` is found as `impl Server`.
             None => {
-                return name.strip_prefix("impl ").is_some_and(|kind| {
-                    line.starts_with("impl<") && line.contains(&format!("> {kind}"))
-                });
+                return name
+                    .strip_prefix("impl ")
+                    .is_some_and(|kind| line.starts_with("impl<") && line.contains(&format!("> {kind}")));
             }
         }
     }
@@ -75,8 +75,11 @@ fn length(text: &str) -> usize {
 fn dedent(text: &str) -> String {
     let margin = |line: &str| line.len() - line.trim_start().len();
     let least = text.lines().filter(|line| !line.trim().is_empty()).map(margin).min().unwrap_or(0);
-    let mut out: String =
-        text.trim_end().lines().map(|line| format!("{}\n", line.get(least..).unwrap_or("").trim_end())).collect();
+    let mut out: String = text
+        .trim_end()
+        .lines()
+        .map(|line| format!("{}\n", line.get(least..).unwrap_or("").trim_end()))
+        .collect();
     out.truncate(out.trim_end().len());
     out
 }

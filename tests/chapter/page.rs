@@ -72,7 +72,8 @@ pub(super) const PAGES: &[Page] = &[
 
 /// Sets the theme before the first paint. Its hash is in the policy below; the browser test fails if they part.
 const THEME: &str = "try{document.documentElement.dataset.theme=localStorage.getItem('theme')||''}catch(e){}";
-const POLICY: &str = "default-src 'self'; script-src 'self' 'sha256-HASH'; base-uri 'none'; form-action 'none'";
+const POLICY: &str =
+    "default-src 'self'; script-src 'self' 'sha256-HASH'; base-uri 'none'; form-action 'none'";
 
 impl Page {
     /// Whether it teaches one idea in the fixed order of sections.
@@ -118,10 +119,8 @@ impl Page {
         let kicker = match self.slug {
             "index" => language.pick("Web 静态服务器之五", "Static web server, part 5").to_owned(),
             "glossary" => language.pick("附录", "Appendix").to_owned(),
-            _ => language.pick(
-                format!("第 {number} 节 · 约 8 分钟"),
-                format!("Section {number} · about 8 minutes"),
-            ),
+            _ => language
+                .pick(format!("第 {number} 节 · 约 8 分钟"), format!("Section {number} · about 8 minutes")),
         };
         let live = if body.contains("data-live") {
             format!("<script type=\"module\" src=\"{up}assets/live.js\"></script>\n")
@@ -268,10 +267,25 @@ impl Body<'_> {
                     let key = format!("{key}_{}", self.language.folder());
                     origin[&key].as_str().unwrap_or_else(|| panic!("figures.json: {what}.{key}")).to_owned()
                 };
-                format!("<p class=\"from\">{}</p>\n", self.language.pick(
-                    format!("录得的数字：{}。{}。日期 {}。重做：{}", word("what"), word("machine"), word("date"), word("how")),
-                    format!("Recorded figures: {}. {}. Date: {}. To repeat: {}", word("what"), word("machine"), word("date"), word("how")),
-                ))
+                format!(
+                    "<p class=\"from\">{}</p>\n",
+                    self.language.pick(
+                        format!(
+                            "录得的数字：{}。{}。日期 {}。重做：{}",
+                            word("what"),
+                            word("machine"),
+                            word("date"),
+                            word("how")
+                        ),
+                        format!(
+                            "Recorded figures: {}. {}. Date: {}. To repeat: {}",
+                            word("what"),
+                            word("machine"),
+                            word("date"),
+                            word("how")
+                        ),
+                    )
+                )
             }
         }
     }
@@ -284,7 +298,8 @@ impl Body<'_> {
                 out.push_str(part);
                 continue;
             }
-            let (both, rest) = part.split_once("]]").unwrap_or_else(|| panic!("{}: [[ without ]]", self.page));
+            let (both, rest) =
+                part.split_once("]]").unwrap_or_else(|| panic!("{}: [[ without ]]", self.page));
             let (zh, en) = both.split_once("||").unwrap_or_else(|| panic!("{}: [[{both}]]", self.page));
             out.push_str(self.language.pick(zh, en));
             out.push_str(rest);
@@ -335,7 +350,8 @@ impl Body<'_> {
                 (Event::SoftBreak, _) if self.language == Language::Zh => {}
                 (Event::Start(Tag::Table(columns)), _) => {
                     let label = self.language.pick("表格", "Table");
-                    let wrap = format!("<div class=\"wide\" role=\"region\" tabindex=\"0\" aria-label=\"{label}\">");
+                    let wrap =
+                        format!("<div class=\"wide\" role=\"region\" tabindex=\"0\" aria-label=\"{label}\">");
                     events.push(Event::Html(wrap.into()));
                     events.push(Event::Start(Tag::Table(columns)));
                 }
@@ -357,7 +373,10 @@ fn pre(code: &str, language: &str) -> String {
 }
 
 fn figure(caption: &str, code: &str, language: &str) -> String {
-    format!("<figure class=\"listing\"><figcaption>{caption}</figcaption>\n{}</figure>\n", pre(code, language))
+    format!(
+        "<figure class=\"listing\"><figcaption>{caption}</figcaption>\n{}</figure>\n",
+        pre(code, language)
+    )
 }
 
 /// The recorded figures that pages quote, each with its origin.

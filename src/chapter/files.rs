@@ -1,0 +1,1 @@
+pub(super) const FILES: &[(&str, &[u8])] = &[];
