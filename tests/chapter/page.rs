@@ -40,7 +40,7 @@ impl Language {
         }
     }
 
-    const fn pick<T: Copy>(self, zh: T, en: T) -> T {
+    fn pick<T>(self, zh: T, en: T) -> T {
         match self {
             Self::Zh => zh,
             Self::En => en,
@@ -96,7 +96,7 @@ impl Page {
         if up.is_empty() && path.is_empty() { "./".into() } else { format!("{up}{path}") }
     }
 
-    const fn title(&self, language: Language) -> &'static str {
+    fn title(&self, language: Language) -> &'static str {
         language.pick(self.zh, self.en)
     }
 
