@@ -356,7 +356,7 @@ impl Body<'_> {
                 (Event::Start(Tag::Table(columns)), _) => {
                     let label = self.language.pick("表格", "Table");
                     let wrap =
-                        format!("<div class=\"wide\" role=\"region\" tabindex=\"0\" aria-label=\"{label}\">");
+                        format!("<div class=\"wide\" role=\"group\" tabindex=\"0\" aria-label=\"{label}\">");
                     events.push(Event::Html(wrap.into()));
                     events.push(Event::Start(Tag::Table(columns)));
                 }
