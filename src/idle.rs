@@ -154,6 +154,11 @@ pub trait Resting {
     /// The earliest instant at which somebody must be told the time.
     fn deadline(&self, now: Instant) -> Option<Instant>;
 
+    /// A strategy to change to, if somebody asked for one.
+    fn new_strategy(&mut self) -> Option<IdleStrategy> {
+        None
+    }
+
     /// Called before the loop falls asleep: the moment for what can wait, like writing the log.
     fn before_sleep(&mut self);
 
@@ -209,6 +214,10 @@ impl Idle {
     }
 
     fn rest(&mut self, resting: &mut impl Resting) {
+        if let Some(strategy) = resting.new_strategy() {
+            self.strategy = strategy;
+            self.since = None;
+        }
         match self.strategy {
             IdleStrategy::Spin => {}
             IdleStrategy::Yield => offer_core(resting),

@@ -17,15 +17,18 @@
 //! - [`idle`]: what the loop does after a fruitless sweep.
 //! - [`stats`]: what it counts. [`access_log`]: what it writes down. [`signals`]: what it is told.
 //! - [`report`]: what it says at the end.
+//! - [`live`]: the loop, looked at: what pages show of it. [`chapter`]: those pages, carried in the binary.
 //! - [`check`]: the black-box checker for any server. [`compare`]: what each way of waiting costs here.
 
 pub mod access_log;
+pub mod chapter;
 pub mod check;
 pub mod cli;
 pub mod compare;
 pub mod config;
 pub mod http;
 pub mod idle;
+pub mod live;
 pub mod net;
 pub mod report;
 pub mod server;

@@ -67,6 +67,16 @@ pub trait Service {
     fn refuse(&mut self, status: Status, why: &str) -> Response;
 }
 
+impl<S: Service + ?Sized> Service for Box<S> {
+    fn respond(&mut self, request: &Request<'_>, context: &Context<'_>) -> Option<Response> {
+        (**self).respond(request, context)
+    }
+
+    fn refuse(&mut self, status: Status, why: &str) -> Response {
+        (**self).refuse(status, why)
+    }
+}
+
 /// An answer.
 #[derive(Clone, Debug)]
 pub struct Response {

@@ -72,9 +72,11 @@ fn imports_follow_the_map() {
         ("access_log.rs", &["http", "service"]),
         ("site", &["http", "service"]),
         ("config.rs", &["http", "idle"]),
-        ("net", &["http", "service", "stats", "access_log", "config"]),
+        ("chapter", &["http", "service"]),
+        ("live", &["http", "service", "stats", "config", "idle"]),
+        ("net", &["http", "service", "stats", "access_log", "config", "live"]),
         ("report.rs", &["http", "stats", "config", "idle"]),
-        ("server", &["net", "http", "service", "stats", "config", "idle", "signals"]),
+        ("server", &["net", "http", "service", "stats", "config", "idle", "signals", "live"]),
     ];
     for (part, allowed) in arrows {
         for (path, code) in sources(part) {

@@ -3,6 +3,7 @@
 mod common; // a service made up, a connection driven without a socket, the loop stepped by hand
 
 mod architecture; // who may import whom; http/ knows no I/O
+mod chapter; // the teaching pages: written from tests/chapter/pages, listings from src/
 mod cli; // the real binary: flags, signals, exit codes, report, log; curl and ab as clients
 mod lifecycle; // the loop stepped in the test's thread, its clock moved: keep-alive, deadlines, half-close, crowds
 mod operation; // what an operator sets: deadlines, places, listening, TLS, logs, flags, packaging

@@ -2,23 +2,36 @@
 
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::access_log::AccessLog;
+use crate::chapter::Chapter;
 use crate::config::{Config, DEFAULT_ADDRESS, Model, PORT, Sweep};
 use crate::idle::IdleStrategy;
+use crate::live::{Board, Live, Observer, Settings};
 use crate::net::{Address, Listener, Worker};
 use crate::report::Report;
+use crate::service::Service;
 use crate::signals::Signals;
 use crate::site::{Options, Site};
 
+type Content = Box<dyn Service + Send>;
+
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The folder to serve
-    #[arg(value_name = "DIR", default_value = "html")]
-    root: PathBuf,
+    /// The folder to serve; without it html/, the chapter
+    #[arg(value_name = "DIR")]
+    root: Option<PathBuf>,
+
+    /// Serve the chapter that this program carries, where there is no html/
+    #[arg(long, conflicts_with = "root")]
+    chapter: bool,
+
+    /// Let pages served here look at the loop and change it, from this machine only; the chapter may anyway
+    #[arg(long)]
+    live: bool,
 
     /// The port; 0 lets the system choose one
     #[arg(short, long, default_value_t = PORT)]
@@ -75,15 +88,26 @@ impl Args {
 
     fn serve(self) -> Result<(), Box<dyn std::error::Error>> {
         let config = Config { model: self.model, sweep: self.sweep, idle: self.idle, ..Config::default() };
-        let site = Site::open(Options::new(&self.root))?;
+        let content: Content = if self.chapter {
+            Box::new(Chapter::new())
+        } else {
+            Box::new(Site::open(Options::new(self.root()))?)
+        };
         let listener = Listener::bind(&[Address::Ip(SocketAddr::new(self.bind, self.port))])?;
         let signals = Signals::install()?;
         raise_descriptor_limit();
         let log = if self.quiet { AccessLog::off() } else { AccessLog::stdout()? };
-        let worker = Worker::new(Box::new(site), config.limits.clone(), log);
+        let start = Instant::now();
+        let (content, observer) = if self.is_live() {
+            let (content, observer) = make_live(content, &listener, &config, start);
+            (content, Some(observer))
+        } else {
+            (content, None)
+        };
+        let mut worker = Worker::new(content, config.limits.clone(), log);
+        worker.observer = observer;
 
         self.announce(&listener);
-        let start = Instant::now();
         let stats = crate::server::serve(listener, worker, &config, &signals)?;
         let report = Report::new(config.model, stats, start.elapsed());
         eprintln!("{report}");
@@ -94,11 +118,22 @@ impl Args {
         Ok(())
     }
 
+    fn root(&self) -> &Path {
+        self.root.as_deref().unwrap_or(Path::new("html"))
+    }
+
+    /// Whether pages may look at the loop. Only the nonblocking model has one to look at.
+    fn is_live(&self) -> bool {
+        self.model == Model::Nonblocking && (self.live || self.root.is_none())
+    }
+
     /// Says where, what and how. On standard error: standard output belongs to the access log.
     fn announce(&self, listener: &Listener) {
-        let root = self.root.canonicalize().unwrap_or_else(|_| self.root.clone());
+        let root = self.root();
+        let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
         for address in listener.addresses() {
-            eprintln!("serving {} on {}", root.display(), url(&address));
+            let what = if self.chapter { "the chapter".into() } else { root.display().to_string() };
+            eprintln!("serving {what} on {}", url(&address));
         }
         match self.model {
             Model::Nonblocking => {
@@ -113,6 +148,17 @@ impl Args {
             eprintln!("Ctrl-C stops it");
         }
     }
+}
+
+/// Puts the loop's board before the content, and gives the loop's end of it.
+fn make_live(content: Content, listener: &Listener, config: &Config, now: Instant) -> (Content, Observer) {
+    let board = Board::new(now, Settings { idle: config.idle, sweep: config.sweep, read_limit: None });
+    let address = listener.addresses().into_iter().find_map(|address| match address {
+        Address::Ip(address) => Some(address),
+        Address::Unix(_) => None,
+    });
+    let observer = Observer::new(board.clone(), address, now);
+    (Box::new(Live::new(content, board, config.model.name())), observer)
 }
 
 /// What a browser is to be given. An unspecified address is no destination: this machine is.

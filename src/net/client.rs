@@ -35,6 +35,7 @@ pub struct Client<S = Stream> {
     peer: Peer,
     /// Since when nothing has come or gone; the roster's business.
     pub(super) active_at: Instant,
+    tally: Tally,
     /// Until when the transport must be agreed on.
     handshake_deadline: Instant,
 }
@@ -62,6 +63,13 @@ impl<S: Transport> Client<S> {
             line: None,
             peer,
             active_at: now,
+            tally: Tally {
+                id: worker.stats.clients_total,
+                came_at: now,
+                bytes_in: 0,
+                bytes_out: 0,
+                requests: 0,
+            },
             handshake_deadline: now + worker.limits.header_timeout,
         }
     }
@@ -79,7 +87,8 @@ impl<S: Transport> Client<S> {
         }
         if self.conn.wants() == Wants::Read {
             worker.stats.reads += 1;
-            match attempt(self.stream.read(self.conn.recv_space(&mut worker.spare))) {
+            let space = worker.read_limit.cut(self.conn.recv_space(&mut worker.spare));
+            match attempt(self.stream.read(space)) {
                 Ok(Some(n)) => work += self.received(n, worker, now),
                 Ok(None) => {
                     worker.stats.read_would_blocks += 1; // no data: ask again next sweep
@@ -137,6 +146,16 @@ impl<S: Transport> Client<S> {
         &self.conn
     }
 
+    /// What it did so far.
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// When something last came or went.
+    pub const fn active_at(&self) -> Instant {
+        self.active_at
+    }
+
     /// Who is at the other end.
     pub const fn peer(&self) -> &Peer {
         &self.peer
@@ -144,6 +163,7 @@ impl<S: Transport> Client<S> {
 
     fn received(&mut self, n: usize, worker: &mut Worker, now: Instant) -> usize {
         worker.stats.bytes_in += n as u64;
+        self.tally.bytes_in += n as u64;
         worker.batch += 1;
         self.active_at = now;
         self.conn.received(n, now);
@@ -182,6 +202,7 @@ impl<S: Transport> Client<S> {
 
     fn respond(&mut self, response: Response, worker: &mut Worker, now: Instant) {
         worker.stats.answered(response.status.0);
+        self.tally.requests += 1;
         let head = ResponseHead { status: response.status, fields: &response.fields };
         let payload = match &response.content {
             Content::Bytes(bytes, range) if range.len() as u64 <= INLINE_MAX => {
@@ -209,6 +230,7 @@ impl<S: Transport> Client<S> {
             return Ok(0);
         };
         worker.stats.bytes_out += n as u64;
+        self.tally.bytes_out += n as u64;
         self.active_at = now;
         self.conn.transmitted(n, now);
         if self.conn.has_output() {
@@ -305,6 +327,21 @@ impl<S: Transport> Client<S> {
         }
         Ok(usize::from(self.stream.has_input()))
     }
+}
+
+/// What one client did so far; for pictures of the loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Tally {
+    /// A number that no other client of this worker has or had.
+    pub id: u64,
+    /// When it was accepted.
+    pub came_at: Instant,
+    /// Octets read.
+    pub bytes_in: u64,
+    /// Octets written.
+    pub bytes_out: u64,
+    /// Requests answered.
+    pub requests: u64,
 }
 
 /// What a client's socket is to be watched for.

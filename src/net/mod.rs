@@ -13,13 +13,13 @@ mod worker;
 
 use std::io::{self, ErrorKind};
 
-pub use client::{Client, Interest, TURN_BYTES};
+pub use client::{Client, Interest, TURN_BYTES, Tally};
 pub use door::{Address, BindError, BindOptions};
 pub use listener::{Accept, Accepted, Listener};
 pub use roster::{HOT_FOR, QUIET_SLICE_BUSY, QUIET_SLICE_IDLE, Roster};
 pub use stream::{Stream, Transport, poll_flags};
 pub use tls::{Tls, TlsError, TlsStream};
-pub use worker::Worker;
+pub use worker::{ReadLimit, Worker};
 
 /// One nonblocking call: `Some` if it got somewhere, `None` if it would have blocked.
 ///

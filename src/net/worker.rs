@@ -1,10 +1,12 @@
 //! What one thread of control shares among its clients.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::access_log::AccessLog;
 use crate::http::{HttpDate, Limits, Spare};
+use crate::live::Observer;
 use crate::service::Service;
 use crate::stats::Stats;
 
@@ -19,6 +21,10 @@ pub struct Worker {
     pub stats: Stats,
     /// One line for each answer.
     pub log: AccessLog,
+    /// Where the loop shows itself to pages, if it does.
+    pub observer: Option<Observer>,
+    /// A handicap for lessons: most octets per read.
+    pub read_limit: ReadLimit,
     /// The limits of every connection.
     pub limits: Arc<Limits>,
     /// The pool that connections borrow their buffers from.
@@ -39,6 +45,8 @@ impl Worker {
             service,
             stats: Stats::default(),
             log,
+            observer: None,
+            read_limit: ReadLimit::default(),
             limits: Arc::new(limits),
             spare: Spare::default(),
             scratch: Vec::new(),
@@ -66,6 +74,24 @@ impl Worker {
         self.log.close(LOG_PATIENCE);
         self.stats.log_lines_dropped = self.log.dropped();
         self.stats
+    }
+}
+
+/// Most octets per read; ordinarily the buffer is what limits it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ReadLimit(pub Option<NonZeroUsize>);
+
+impl ReadLimit {
+    /// As much of the space as may be read into.
+    #[inline]
+    pub fn cut(self, space: &mut [u8]) -> &mut [u8] {
+        match self.0 {
+            None => space,
+            Some(most) => {
+                let most = most.get().min(space.len());
+                space.split_at_mut(most).0
+            }
+        }
     }
 }
 

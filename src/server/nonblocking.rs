@@ -7,6 +7,8 @@
 //!
 //! What a production server would do otherwise: sleep in epoll_wait(2) until somebody has data. See `epoll.rs`.
 
+mod watched;
+
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -15,7 +17,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::config::Config;
 use crate::http::CloseReason;
-use crate::idle::{Idle, Rest, Resting};
+use crate::idle::{Idle, IdleStrategy, Rest, Resting};
 use crate::net::{Accept, Client, Listener, Roster, Worker, poll_flags};
 use crate::signals::Signals;
 use crate::stats::Stats;
@@ -44,6 +46,9 @@ pub struct Server<'s, L: Accept = Listener> {
     max_clients: usize,
     next_accept: Instant,
     next_look: Instant,
+    /// The strategy at work, and the one to change to; only pages ask for that.
+    idle: IdleStrategy,
+    new_idle: Option<IdleStrategy>,
 }
 
 /// Sweeps until told to stop, then until the answers in flight are out.
@@ -95,9 +100,10 @@ impl<L: Accept> Server<'_, L> {
         work
     }
 
-    /// Tells the time, and reads again what SIGHUP is for.
+    /// Tells the time, shows the loop to whoever looks at it, and reads again what SIGHUP is for.
     fn tick(&mut self, now: Instant) {
         self.worker.tick(now);
+        self.show(now);
         if self.signals.take_reload() {
             self.listener.reload();
         }
@@ -158,6 +164,8 @@ impl<'s, L: Accept> Server<'s, L> {
             max_clients: config.max_connections,
             next_accept: Instant::now(),
             next_look: Instant::now(),
+            idle: config.idle,
+            new_idle: None,
         }
     }
 
@@ -227,6 +235,10 @@ impl Resting for Server<'_> {
         let clients = self.roster.iter().map(|client| client.deadline(now));
         let door = self.is_full(now).then_some(self.next_look);
         clients.chain(self.listener.deadline()).chain(door).min()
+    }
+
+    fn new_strategy(&mut self) -> Option<IdleStrategy> {
+        self.new_idle.take()
     }
 
     fn before_sleep(&mut self) {
