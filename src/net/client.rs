@@ -60,13 +60,16 @@ impl<S: Transport> Client<S> {
     /// # Errors
     /// The reason why this client is to be removed.
     #[inline]
-    pub fn turn(&mut self, worker: &mut Worker, now: Instant) -> Result<usize, CloseReason> {
+    pub fn turn(&mut self, worker: &mut Worker, mut now: Instant) -> Result<usize, CloseReason> {
         let mut work = 0;
         self.conn.handle_timeout(now);
         if self.conn.wants() == Wants::Read {
             worker.stats.reads += 1;
             match attempt(self.stream.read(self.conn.recv_space(&mut worker.spare)))? {
-                Some(n) => work += self.received(n, worker, now),
+                Some(n) => {
+                    now = worker.time_after(now);
+                    work += self.received(n, worker, now);
+                }
                 None => {
                     worker.stats.read_would_blocks += 1; // no data: ask again next sweep
                     self.conn.release(&mut worker.spare);
@@ -192,6 +195,7 @@ impl<S: Transport> Client<S> {
             return Ok(0);
         };
         worker.stats.bytes_out += n as u64;
+        let now = worker.time_after(now);
         self.active_at = now;
         self.conn.transmitted(n, now);
         if self.conn.has_output() {

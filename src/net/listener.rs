@@ -129,11 +129,20 @@ impl Listener {
 
     /// The descriptors to wait on: none while accepting is paused.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let sockets = if self.paused_until.is_some() { &[][..] } else { &self.sockets[..] };
-        sockets.iter().map(|socket| match socket {
+        self.sockets().filter(|_| self.paused_until.is_none())
+    }
+
+    /// The descriptors, paused or not: for models that register them once.
+    pub fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sockets.iter().map(|socket| match socket {
             Door::Tcp(socket) => socket.as_fd(),
             Door::Unix(socket, _) => socket.as_fd(),
         })
+    }
+
+    /// Closes this process's copies after a fork; the process they were copied from goes on listening.
+    pub fn abandon(&mut self) {
+        self.sockets.clear(); // before Drop would remove the file of a Unix socket that is still in use
     }
 
     /// When a paused listener is to be tried again.

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 /// A byte stream to a peer. The loop knows no more of it than this, so that it can be a TCP socket, a Unix
 /// socket, TLS over either, or a simulated network.
@@ -38,6 +39,28 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
+}
+
+impl Stream {
+    /// Makes calls wait, at most for so long; then they report that they would block, as a nonblocking socket does
+    /// at once (socket(7), `SO_RCVTIMEO` and `SO_SNDTIMEO`).
+    ///
+    /// # Errors
+    /// The socket is none any more, or the time is zero.
+    pub fn block_for(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => {
+                socket.set_nonblocking(false)?;
+                socket.set_read_timeout(Some(time))?;
+                socket.set_write_timeout(Some(time))
+            }
+            Self::Unix(socket) => {
+                socket.set_nonblocking(false)?;
+                socket.set_read_timeout(Some(time))?;
+                socket.set_write_timeout(Some(time))
+            }
+        }
+    }
 }
 
 impl AsFd for Stream {
