@@ -142,7 +142,7 @@ impl Listener {
 
     /// Closes this process's copies after a fork; the process they were copied from goes on listening.
     pub fn abandon(&mut self) {
-        self.sockets.clear(); // before Drop would remove the file of a Unix socket that is still in use
+        self.sockets.clear(); // leaves the file of a Unix socket, which is still in use
     }
 
     /// When a paused listener is to be tried again.

@@ -89,9 +89,9 @@ impl Worker {
 
 impl Worker {
     /// The end: writes the rest of the log and gives the counters.
-    pub fn finish(mut self) -> Stats {
+    pub fn finish(&mut self) -> Stats {
         self.log.close(LOG_PATIENCE);
-        self.stats.log_lines_dropped = self.log.dropped();
+        self.stats.log_lines_dropped += self.log.dropped();
         self.stats
     }
 }
