@@ -4,6 +4,8 @@
 //! client's turn, limits, counters, log) is shared and lies below, so that two of these files laid side by side
 //! show the difference between two models and nothing else.
 
+mod blocking;
+mod house;
 mod nonblocking;
 
 use std::io;
@@ -20,8 +22,10 @@ use crate::stats::Stats;
 /// # Errors
 /// The model cannot run on this system at all. What happens to single clients is counted, not returned.
 pub fn serve(listener: Listener, worker: Worker, config: &Config, signals: &Signals) -> io::Result<Stats> {
-    match config.model {
-        Model::Nonblocking => nonblocking::serve(listener, worker, config, signals),
-        other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("{other} is not built in"))),
-    }
+    let serve = match config.model {
+        Model::Nonblocking => nonblocking::serve,
+        Model::Blocking => blocking::serve,
+        other => return Err(io::Error::new(io::ErrorKind::Unsupported, format!("{other} is not built in"))),
+    };
+    serve(listener, worker, config, signals)
 }
