@@ -7,6 +7,7 @@
 mod blocking;
 mod house;
 mod nonblocking;
+mod thread;
 
 use std::io;
 
@@ -25,6 +26,7 @@ pub fn serve(listener: Listener, worker: Worker, config: &Config, signals: &Sign
     let serve = match config.model {
         Model::Nonblocking => nonblocking::serve,
         Model::Blocking => blocking::serve,
+        Model::Thread => thread::serve,
         other => return Err(io::Error::new(io::ErrorKind::Unsupported, format!("{other} is not built in"))),
     };
     serve(listener, worker, config, signals)
