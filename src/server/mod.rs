@@ -7,6 +7,7 @@
 mod blocking;
 mod house;
 mod nonblocking;
+mod process;
 mod thread;
 
 use std::io;
@@ -26,6 +27,7 @@ pub fn serve(listener: Listener, worker: Worker, config: &Config, signals: &Sign
     let serve = match config.model {
         Model::Nonblocking => nonblocking::serve,
         Model::Blocking => blocking::serve,
+        Model::Process => process::serve,
         Model::Thread => thread::serve,
         other => return Err(io::Error::new(io::ErrorKind::Unsupported, format!("{other} is not built in"))),
     };
