@@ -5,6 +5,7 @@
 //! show the difference between two models and nothing else.
 
 mod blocking;
+mod coroutine;
 mod house;
 mod nonblocking;
 mod process;
@@ -29,6 +30,7 @@ pub fn serve(listener: Listener, worker: Worker, config: &Config, signals: &Sign
         Model::Blocking => blocking::serve,
         Model::Process => process::serve,
         Model::Thread => thread::serve,
+        Model::Coroutine => coroutine::serve,
         other => return Err(io::Error::new(io::ErrorKind::Unsupported, format!("{other} is not built in"))),
     };
     serve(listener, worker, config, signals)
