@@ -8,7 +8,9 @@ mod blocking;
 mod coroutine;
 mod house;
 mod nonblocking;
+mod poll;
 mod process;
+mod select;
 mod thread;
 
 use std::io;
@@ -31,6 +33,8 @@ pub fn serve(listener: Listener, worker: Worker, config: &Config, signals: &Sign
         Model::Process => process::serve,
         Model::Thread => thread::serve,
         Model::Coroutine => coroutine::serve,
+        Model::Select => select::serve,
+        Model::Poll => poll::serve,
         other => return Err(io::Error::new(io::ErrorKind::Unsupported, format!("{other} is not built in"))),
     };
     serve(listener, worker, config, signals)
