@@ -6,6 +6,10 @@
 
 mod blocking;
 mod coroutine;
+#[cfg(target_os = "linux")]
+mod epoll;
+#[cfg(target_os = "linux")]
+mod epoll_et;
 mod house;
 mod nonblocking;
 mod poll;
@@ -35,7 +39,17 @@ pub fn serve(listener: Listener, worker: Worker, config: &Config, signals: &Sign
         Model::Coroutine => coroutine::serve,
         Model::Select => select::serve,
         Model::Poll => poll::serve,
-        other => return Err(io::Error::new(io::ErrorKind::Unsupported, format!("{other} is not built in"))),
+        #[cfg(target_os = "linux")]
+        Model::Epoll => epoll::serve,
+        #[cfg(target_os = "linux")]
+        Model::EpollEt => epoll_et::serve,
+        #[cfg(not(target_os = "linux"))]
+        Model::Epoll | Model::EpollEt => {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "epoll(7) is Linux's alone; try --model poll",
+            ));
+        }
     };
     serve(listener, worker, config, signals)
 }
