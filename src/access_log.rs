@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -26,7 +27,7 @@ const PIPE_BUF: usize = 4096;
 /// Where the lines go, and the lines that have not gone yet.
 #[derive(Debug, Default)]
 pub struct AccessLog {
-    sink: Option<File>,
+    sink: Option<Arc<File>>,
     buffer: Vec<u8>,
     /// `06/Nov/1994:08:49:37 +0000`, of this second.
     time: Vec<u8>,
@@ -58,7 +59,13 @@ impl AccessLog {
 
     /// A log to this file or pipe.
     pub fn to_file(file: File) -> Self {
-        Self { sink: Some(file), ..Self::default() }
+        Self { sink: Some(Arc::new(file)), ..Self::default() }
+    }
+
+    /// Another log to the same place, with a buffer of its own: for another thread. Lines stay whole, see
+    /// [`AccessLog::flush`].
+    pub fn fellow(&self) -> Self {
+        Self { sink: self.sink.clone(), time: self.time.clone(), ..Self::default() }
     }
 
     /// Whether lines are wanted.
@@ -134,7 +141,8 @@ impl AccessLog {
         }
     }
 
-    /// Writes what the reader takes now; never waits.
+    /// Writes what the reader takes now; never waits. Each write ends with a line where it can, so that the lines of
+    /// threads and processes that share a file or a pipe stay whole; one longer than [`PIPE_BUF`] may be torn.
     pub fn flush(&mut self) {
         self.write(Duration::ZERO);
     }
@@ -148,13 +156,15 @@ impl AccessLog {
     }
 
     fn write(&mut self, patience: Duration) {
-        let Some(sink) = &mut self.sink else { return };
+        let Some(mut sink) = self.sink.as_deref() else { return };
         let mut written = 0;
         while let Some(rest) = self.buffer.get(written..).filter(|rest| !rest.is_empty()) {
             if !has_room(sink, patience) {
                 break;
             }
-            match sink.write(rest.get(..PIPE_BUF).unwrap_or(rest)) {
+            let piece = rest.get(..PIPE_BUF).unwrap_or(rest);
+            let whole_lines = memchr::memrchr(b'\n', piece).and_then(|end| piece.get(..=end));
+            match sink.write(whole_lines.unwrap_or(piece)) {
                 Ok(n) => written += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

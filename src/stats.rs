@@ -31,6 +31,8 @@ pub struct Stats {
     pub clients_now: u64,
     pub clients_peak: u64,
     pub clients_total: u64,
+    /// Newcomers turned away because the model could not serve them (select past FD_SETSIZE, no more processes).
+    pub clients_refused: u64,
     /// Connections closed, by `CloseReason::index()`.
     pub closed: [u64; Self::REASONS],
     /// Times the accept queue had to wait because no descriptor was free (EMFILE, ENFILE).
@@ -46,7 +48,7 @@ pub struct Stats {
 
 impl Stats {
     /// How many reasons for closing there are.
-    pub const REASONS: usize = 12;
+    pub const REASONS: usize = 13;
 
     /// Requests answered.
     pub fn requests(&self) -> u64 {
@@ -111,6 +113,7 @@ impl AddAssign for Stats {
             clients_now,
             clients_peak,
             clients_total,
+            clients_refused,
             closed,
             accept_pauses,
             sleeps,
@@ -138,6 +141,7 @@ impl AddAssign for Stats {
         self.clients_now += clients_now;
         self.clients_peak = self.clients_peak.max(clients_peak);
         self.clients_total += clients_total;
+        self.clients_refused += clients_refused;
         for (sum, more) in self.closed.iter_mut().zip(closed) {
             *sum += more;
         }

@@ -97,11 +97,13 @@ pub enum CloseReason {
     Handshake,
     /// It was idle, and somebody was at the door of a full house.
     MadeRoom,
+    /// The model could not serve it.
+    Refused,
 }
 
 impl CloseReason {
     /// Names in the order of [`CloseReason::index`].
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 13] = [
         "peer closed",
         "answered",
         "bad request",
@@ -114,6 +116,7 @@ impl CloseReason {
         "transport error",
         "handshake failed",
         "made room",
+        "refused",
     ];
 
     /// Its place in the counters.
@@ -131,6 +134,7 @@ impl CloseReason {
             Self::Transport(_) => 9,
             Self::Handshake => 10,
             Self::MadeRoom => 11,
+            Self::Refused => 12,
         }
     }
 }

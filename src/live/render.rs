@@ -245,6 +245,7 @@ impl<'a> Scene<'a> {
             clients_now,
             clients_peak,
             clients_total,
+            clients_refused,
             closed,
             accept_pauses,
             sleeps,
@@ -288,6 +289,12 @@ impl<'a> Scene<'a> {
         out.one("connections", "gauge", "Connections open now.", clients_now);
         out.one("connections_peak", "gauge", "Most connections open at one time.", clients_peak);
         out.one("connections_total", "counter", "Connections accepted.", clients_total);
+        out.one(
+            "connections_refused_total",
+            "counter",
+            "Connections turned away because the model could not serve them.",
+            clients_refused,
+        );
         out.family("connections_closed_total", "counter", "Connections closed, by reason.");
         let reasons = CloseReason::NAMES.map(|name| format!("reason=\"{}\"", name.replace(' ', "_")));
         out.labelled(

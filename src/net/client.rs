@@ -80,7 +80,7 @@ impl<S: Transport> Client<S> {
     /// # Errors
     /// The reason why this client is to be removed.
     #[inline]
-    pub fn turn(&mut self, worker: &mut Worker, now: Instant) -> Result<usize, CloseReason> {
+    pub fn turn(&mut self, worker: &mut Worker, mut now: Instant) -> Result<usize, CloseReason> {
         let mut work = 0;
         if now >= self.conn.deadline() {
             self.overdue(now);
@@ -89,7 +89,10 @@ impl<S: Transport> Client<S> {
             worker.stats.reads += 1;
             let space = worker.read_limit.cut(self.conn.recv_space(&mut worker.spare));
             match attempt(self.stream.read(space)) {
-                Ok(Some(n)) => work += self.received(n, worker, now),
+                Ok(Some(n)) => {
+                    now = worker.time_after(now);
+                    work += self.received(n, worker, now);
+                }
                 Ok(None) => {
                     worker.stats.read_would_blocks += 1; // no data: ask again next sweep
                     self.conn.release(&mut worker.spare);
@@ -231,6 +234,7 @@ impl<S: Transport> Client<S> {
         };
         worker.stats.bytes_out += n as u64;
         self.tally.bytes_out += n as u64;
+        let now = worker.time_after(now);
         self.active_at = now;
         self.conn.transmitted(n, now);
         if self.conn.has_output() {

@@ -137,10 +137,11 @@ impl Listener {
 
     /// The descriptors to wait on: none while accepting is paused.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.doors().filter(|_| self.paused_until.is_none())
+        self.sockets().filter(|_| self.paused_until.is_none())
     }
 
-    fn doors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    /// The descriptors, paused or not: for models that register them once.
+    pub fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.sockets.iter().map(AsFd::as_fd)
     }
 
@@ -151,8 +152,14 @@ impl Listener {
 
     /// Whether somebody is at the door, paused or not; lets nobody in.
     pub fn has_newcomer(&self) -> bool {
-        let mut doors: Vec<_> = self.doors().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let mut doors: Vec<_> =
+            self.sockets().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         poll(&mut doors, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Closes this process's copies after a fork; the process they were copied from goes on listening.
+    pub fn abandon(&mut self) {
+        self.sockets.clear(); // leaves the file of a Unix socket, which is still in use
     }
 
     /// When a paused listener is to be tried again.

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -74,6 +75,29 @@ pub enum Stream {
     Unix(UnixStream),
     /// TLS over TCP. Boxed, because a session is a hundred times as large as a descriptor.
     Tls(Box<TlsStream>),
+}
+
+impl Stream {
+    /// Makes calls wait, at most for so long; then they report that they would block, as a nonblocking socket does
+    /// at once (socket(7), `SO_RCVTIMEO` and `SO_SNDTIMEO`).
+    ///
+    /// # Errors
+    /// The socket is none any more, or the time is zero.
+    pub fn block_for(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => {
+                socket.set_nonblocking(false)?;
+                socket.set_read_timeout(Some(time))?;
+                socket.set_write_timeout(Some(time))
+            }
+            Self::Unix(socket) => {
+                socket.set_nonblocking(false)?;
+                socket.set_read_timeout(Some(time))?;
+                socket.set_write_timeout(Some(time))
+            }
+            Self::Tls(session) => session.socket().block_for(time),
+        }
+    }
 }
 
 impl AsFd for Stream {

@@ -124,6 +124,11 @@ pub struct TlsStream {
 }
 
 impl TlsStream {
+    /// The socket beneath.
+    pub(super) const fn socket(&self) -> &Stream {
+        &self.socket
+    }
+
     /// Sends ciphertext until there is none (`true`) or the socket would block (`false`).
     fn send_ciphertext(&mut self) -> io::Result<bool> {
         while self.session.wants_write() {

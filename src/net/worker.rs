@@ -36,6 +36,7 @@ pub struct Worker {
     /// The number of the latest read that brought something.
     pub(super) batch: u64,
     next_second: Instant,
+    blocking: bool,
 }
 
 impl Worker {
@@ -53,7 +54,33 @@ impl Worker {
             date: HttpDate::from_unix(unix_time().as_secs()),
             batch: 0,
             next_second: Instant::now(),
+            blocking: false,
         }
+    }
+
+    /// A worker for another thread: the same limits, the same place for the log; its own counters and buffers.
+    pub fn fellow(&self, service: Box<dyn Service + Send>) -> Self {
+        let mut fellow = Self::new(service, Limits::default(), self.log.fellow());
+        fellow.limits = self.limits.clone();
+        fellow.blocking = self.blocking;
+        fellow
+    }
+
+    /// The sockets block: time passes in every call on them.
+    pub const fn expect_blocking(&mut self) {
+        self.blocking = true;
+    }
+
+    /// What time it is after a call on a socket that was made at `now`. Nonblocking calls take none worth asking
+    /// the clock for.
+    #[inline]
+    pub(super) fn time_after(&mut self, now: Instant) -> Instant {
+        if !self.blocking {
+            return now;
+        }
+        let now = Instant::now();
+        self.tick(now);
+        now
     }
 
     /// Tells the time. The wall clock is looked at once a second, when the second changes; nowhere else.
@@ -70,9 +97,9 @@ impl Worker {
 
 impl Worker {
     /// The end: writes the rest of the log and gives the counters.
-    pub fn finish(mut self) -> Stats {
+    pub fn finish(&mut self) -> Stats {
         self.log.close(LOG_PATIENCE);
-        self.stats.log_lines_dropped = self.log.dropped();
+        self.stats.log_lines_dropped += self.log.dropped();
         self.stats
     }
 }

@@ -4,7 +4,18 @@
 //! client's turn, limits, counters, log) is shared and lies below, so that two of these files laid side by side
 //! show the difference between two models and nothing else.
 
+mod blocking;
+mod coroutine;
+#[cfg(target_os = "linux")]
+mod epoll;
+#[cfg(target_os = "linux")]
+mod epoll_et;
+mod house;
 mod nonblocking;
+mod poll;
+mod process;
+mod select;
+mod thread;
 
 use std::io;
 
@@ -20,8 +31,25 @@ use crate::stats::Stats;
 /// # Errors
 /// The model cannot run on this system at all. What happens to single clients is counted, not returned.
 pub fn serve(listener: Listener, worker: Worker, config: &Config, signals: &Signals) -> io::Result<Stats> {
-    match config.model {
-        Model::Nonblocking => nonblocking::serve(listener, worker, config, signals),
-        other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("{other} is not built in"))),
-    }
+    let serve = match config.model {
+        Model::Nonblocking => nonblocking::serve,
+        Model::Blocking => blocking::serve,
+        Model::Process => process::serve,
+        Model::Thread => thread::serve,
+        Model::Coroutine => coroutine::serve,
+        Model::Select => select::serve,
+        Model::Poll => poll::serve,
+        #[cfg(target_os = "linux")]
+        Model::Epoll => epoll::serve,
+        #[cfg(target_os = "linux")]
+        Model::EpollEt => epoll_et::serve,
+        #[cfg(not(target_os = "linux"))]
+        Model::Epoll | Model::EpollEt => {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "epoll(7) is Linux's alone; try --model poll",
+            ));
+        }
+    };
+    serve(listener, worker, config, signals)
 }
