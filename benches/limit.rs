@@ -1,0 +1,198 @@
+//! The limit: the same loop (nonblocking sockets, lately active ones first, quiet ones in slices) that answers
+//! every read with the same octets. No parsing, no file, no timeouts, no log: what is left is the kernel and the loop,
+//! so no server built on this loop can be faster. Measured side by side with ours.
+//!
+//! As a server, for other load generators: `cargo bench --bench limit -- --serve PORT [--close]`. With `--close` it
+//! ends each connection after one answer.
+//!
+//! What it cannot do: pipelined requests get one answer for each *read*, and a client that does not take its answer
+//! at once loses its connection.
+
+mod common;
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+
+use common::asking::Asking;
+use common::samples::Samples;
+use common::serving::{self, LENGTH, Serving};
+use wouldblock::net::{HOT_FOR, QUIET_SLICE_BUSY, QUIET_SLICE_IDLE};
+
+/// How many ask at once.
+const CLIENTS: [usize; 3] = [1, 16, 64];
+
+/// As in our loop: an accept that would block costs as much as seven such reads.
+const ACCEPT_EVERY: Duration = Duration::from_micros(50);
+
+fn main() -> io::Result<()> {
+    if common::was_holder() {
+        return Ok(());
+    }
+    let arguments: Vec<_> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "--serve") {
+        let port = arguments.get(at + 1).and_then(|port| port.parse().ok());
+        let port = port.ok_or_else(|| io::Error::other("usage: --serve PORT [--close]"))?;
+        return serve(port, arguments.iter().any(|argument| argument == "--close"));
+    }
+    let mut criterion = common::criterion();
+    side_by_side(&mut criterion);
+    criterion.final_summary();
+    Ok(())
+}
+
+fn side_by_side(criterion: &mut Criterion) {
+    let folder = serving::folder();
+    let samples = Samples::default();
+    let mut group = criterion.benchmark_group("limit");
+    group.throughput(Throughput::Elements(1));
+    for clients in CLIENTS {
+        for name in ["limit", "ours"] {
+            let server = match name {
+                "limit" => Serving::this(&["--serve", "0"]),
+                _ => Serving::ours(folder.path(), &["--idle", "spin"]),
+            };
+            let asking = server.and_then(|server| {
+                let asking = Asking::connect(server.address, clients).map_err(|error| error.to_string())?;
+                Ok((server, asking))
+            });
+            match asking {
+                Ok((_server, mut asking)) => {
+                    group.bench_function(BenchmarkId::new(name, clients), |b| {
+                        b.iter_custom(|requests| {
+                            let time = asking.ask(requests);
+                            samples.keep(name, clients, time, requests);
+                            time
+                        });
+                    });
+                }
+                Err(why) => println!("left out: {name} with {clients} clients: {why}"),
+            }
+        }
+    }
+    group.finish();
+    if !common::is_trial() {
+        print_ratios(&samples);
+    }
+}
+
+fn print_ratios(samples: &Samples) {
+    println!(
+        "\n| clients | limit, requests/s | ours, requests/s | ours ÷ limit |\n| --- | --- | --- | --- |"
+    );
+    for clients in CLIENTS {
+        if let (Some(limit), Some(ours)) = (samples.median("limit", clients), samples.median("ours", clients))
+        {
+            println!("| {clients} | {:.0} | {:.0} | {:.2} |", 1e9 / limit, 1e9 / ours, limit / ours);
+        }
+    }
+    println!();
+}
+
+struct Seat {
+    socket: TcpStream,
+    active_at: Instant,
+}
+
+enum Turn {
+    Idle,
+    Worked,
+    Over,
+}
+
+fn serve(port: u16, close: bool) -> io::Result<()> {
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    rustix::net::listen(&listener, 4096)?; // the standard library asks for 128 places
+    listener.set_nonblocking(true)?;
+    eprintln!("serving 1 KiB on http://{}/", listener.local_addr()?);
+    let answer = answer(close);
+    let mut buffer = [0; 16 * 1024];
+    let mut seats: Vec<Seat> = Vec::new();
+    let (mut hot, mut cursor) = (0, 0);
+    let mut next_accept = Instant::now();
+    loop {
+        let now = Instant::now();
+        if now >= next_accept {
+            match listener.accept() {
+                Ok((socket, _)) => {
+                    socket.set_nonblocking(true)?;
+                    socket.set_nodelay(true)?;
+                    seats.push(Seat { socket, active_at: now });
+                    let last = seats.len() - 1;
+                    seats.swap(hot, last);
+                    hot += 1;
+                }
+                Err(_) => next_accept = now + ACCEPT_EVERY,
+            }
+        }
+        let mut worked = false;
+        let mut place = 0;
+        while place < hot {
+            match turn(&mut seats[place], &mut buffer, &answer, close, now) {
+                Turn::Worked => {
+                    worked = true;
+                    place += 1;
+                }
+                Turn::Idle if now >= seats[place].active_at + HOT_FOR => {
+                    hot -= 1;
+                    seats.swap(place, hot);
+                }
+                Turn::Idle => place += 1,
+                Turn::Over => {
+                    hot -= 1;
+                    seats.swap(place, hot);
+                    seats.swap_remove(hot);
+                }
+            }
+        }
+        let slice = if worked { QUIET_SLICE_BUSY } else { QUIET_SLICE_IDLE };
+        for _ in 0..slice.min(seats.len() - hot) {
+            if cursor < hot || cursor >= seats.len() {
+                cursor = hot;
+            }
+            let Some(seat) = seats.get_mut(cursor) else { break };
+            match turn(seat, &mut buffer, &answer, close, now) {
+                Turn::Idle => cursor += 1,
+                Turn::Worked => {
+                    seats.swap(cursor, hot);
+                    hot += 1;
+                    cursor += 1;
+                }
+                Turn::Over => {
+                    seats.swap_remove(cursor);
+                }
+            }
+        }
+    }
+}
+
+/// One read; whatever came, the answer.
+#[inline]
+fn turn(seat: &mut Seat, buffer: &mut [u8], answer: &[u8], close: bool, now: Instant) -> Turn {
+    match seat.socket.read(buffer) {
+        Ok(n) if n > 0 => {
+            seat.active_at = now;
+            match seat.socket.write(answer) {
+                Ok(n) if n == answer.len() && !close => Turn::Worked,
+                _ => Turn::Over,
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Turn::Idle,
+        _ => Turn::Over,
+    }
+}
+
+/// As long as what our server says about a small text file.
+fn answer(close: bool) -> Vec<u8> {
+    let connection = if close { "Connection: close\r\n" } else { "" };
+    let mut answer = format!(
+        "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: {LENGTH}\r\n{connection}\
+         Content-Type: text/plain; charset=utf-8\r\nETag: \"0123456789abcdef\"\r\n\
+         Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\nAccept-Ranges: bytes\r\nCache-Control: no-cache\r\n\r\n"
+    )
+    .into_bytes();
+    answer.resize(answer.len() + LENGTH, b'x');
+    answer
+}
