@@ -1,0 +1,98 @@
+//! Which server is meant, and whether it may be tested.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use super::CannotRun;
+
+/// A parsed URL and its address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) addr: SocketAddr,
+    /// As it goes into the Host field.
+    pub(super) host: String,
+    /// Path without query.
+    pub(super) path: String,
+}
+
+impl Target {
+    /// Parses `http://host[:port][/path]` and looks the host up.
+    ///
+    /// # Errors
+    ///
+    /// [`CannotRun`] for another scheme, an unknown host, and for addresses that are not loopback unless `own`.
+    pub(super) fn parse(url: &str, own: bool) -> Result<Self, CannotRun> {
+        let rest = match url.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+            Some((scheme, _)) => {
+                return Err(CannotRun::new(
+                    format!("{scheme} 不行：检查器只说明文 HTTP，请给 http:// 地址"),
+                    format!("{scheme} will not do: the checker speaks plain HTTP; give an http:// address"),
+                ));
+            }
+            None => url,
+        };
+        let rest = rest.split(['?', '#']).next().unwrap_or(rest);
+        let (host, path) = match rest.find('/') {
+            Some(at) => rest.split_at(at),
+            None => (rest, "/"),
+        };
+        let bad = || {
+            CannotRun::new(
+                format!("看不懂地址「{url}」：应写作 http://主机[:端口][/路径]"),
+                format!("cannot read the address \"{url}\": write http://host[:port][/path]"),
+            )
+        };
+        let grammatical = |b: u8| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b);
+        if host.is_empty() || !host.bytes().all(grammatical) || !path.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(bad());
+        }
+        let after_bracket = host.rsplit(']').next().unwrap_or(host);
+        let lookup = if after_bracket.contains(':') { host.to_owned() } else { format!("{host}:80") };
+        let addrs: Vec<SocketAddr> = lookup.to_socket_addrs().map_err(|_| bad())?.collect();
+        // `localhost` may be both ::1 and 127.0.0.1 while the server listens on one of them.
+        let listens = |a: &&SocketAddr| {
+            std::net::TcpStream::connect_timeout(a, std::time::Duration::from_secs(3)).is_ok()
+        };
+        let allowed = own || addrs.iter().all(|a| a.ip().is_loopback());
+        if !allowed {
+            return Err(CannotRun::new(
+                format!(
+                    "{host} 不在本机：检查会发送恶意请求、建立几百个连接；若这是你自己的服务器，加 --i-own-this-server"
+                ),
+                format!(
+                    "{host} is not this machine: the check sends hostile requests and opens hundreds of connections; if \
+it is your own server, add --i-own-this-server"
+                ),
+            ));
+        }
+        let addr = addrs.iter().find(listens).or(addrs.first()).copied().ok_or_else(bad)?;
+        Ok(Self { addr, host: host.to_owned(), path: path.to_owned() })
+    }
+
+    /// The folder of the path, with its slash: what `--root` is served as.
+    pub(super) fn folder(&self) -> &str {
+        self.path.rfind('/').map_or("/", |at| &self.path[..=at])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_split_into_host_and_path() {
+        let target = Target::parse("http://127.0.0.1:9/a/b.html?x=1", false).expect("parsed");
+        assert_eq!((target.addr.port(), target.host.as_str()), (9, "127.0.0.1:9"));
+        assert_eq!((target.path.as_str(), target.folder()), ("/a/b.html", "/a/"));
+        assert_eq!(Target::parse("127.0.0.1", false).expect("parsed").addr.port(), 80);
+        assert_eq!(Target::parse("http://[::1]:9", false).expect("parsed").path, "/");
+    }
+
+    #[test]
+    fn strangers_and_other_schemes_are_refused() {
+        assert!(Target::parse("http://192.0.2.1/", false).is_err());
+        assert!(Target::parse("https://127.0.0.1/", false).is_err());
+        assert!(Target::parse("http:///", false).is_err());
+        assert!(Target::parse("http://a b/", false).is_err());
+    }
+}

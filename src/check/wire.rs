@@ -1,0 +1,515 @@
+//! A small HTTP/1.1 client that never trusts the server: blocking sockets, a deadline on every operation.
+//!
+//! It shares nothing with the server's own parser, since an independent parser is the better judge. It is
+//! *lenient* on purpose: it reads what a flawed server sends as far as that can be read and keeps the raw
+//! octets, so that one flaw turns one rule red and not all of them. Judging is the business of the rules.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The checker keeps no more than this of one body; the largest file it lays is smaller.
+const MAX_BODY: usize = 64 * 1024 * 1024;
+/// Most octets of a response head: no server needs more, and a server that never ends it must not fill memory.
+const MAX_HEAD: usize = 256 * 1024;
+/// How much of each direction is kept for the report.
+const KEPT: usize = 600;
+
+/// What went over one connection, shortened, for the report.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Exchange {
+    pub(super) sent: Vec<u8>,
+    pub(super) sent_total: usize,
+    pub(super) came: Vec<u8>,
+    pub(super) came_total: usize,
+}
+
+/// Shared between a connection and the rule that opened it.
+pub(super) type Log = Arc<Mutex<Exchange>>;
+
+fn note(log: &Log, bytes: &[u8], sent: bool) {
+    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    let log = &mut *log;
+    let (kept, total) =
+        if sent { (&mut log.sent, &mut log.sent_total) } else { (&mut log.came, &mut log.came_total) };
+    let room = KEPT.saturating_sub(kept.len()).min(bytes.len());
+    kept.extend_from_slice(&bytes[..room]);
+    *total += bytes.len();
+}
+
+/// How a connection ended, as seen from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// End of file.
+    Closed,
+    /// ECONNRESET or EPIPE.
+    Reset,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// Nothing complete came in time and the connection is open.
+    Silence(Duration),
+    /// The connection ended before an answer's head was complete.
+    Ended(End),
+    /// Something came that cannot be read as HTTP.
+    NotHttp,
+}
+
+/// How the end of a body was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyEnd {
+    /// The message can have no body (HEAD, 1xx, 204, 304).
+    NoBody,
+    /// Content-Length octets came.
+    Length,
+    /// The last chunk came.
+    Chunked,
+    /// The connection was closed and nothing else marked the end.
+    Close,
+    /// The connection ended early.
+    Cut(End),
+    /// It never came.
+    Waiting,
+    /// Chunked, but not by the grammar.
+    BadChunk,
+}
+
+/// The status line and the fields.
+#[derive(Debug, Clone)]
+pub(super) struct Head {
+    pub(super) status: u16,
+    /// First line without its line end.
+    pub(super) line: Vec<u8>,
+    /// Lines after the first, without line ends, as they came.
+    pub(super) lines: Vec<Vec<u8>>,
+    /// Names in lower case, values trimmed.
+    pub(super) fields: Vec<(String, String)>,
+    /// Everything up to and including the blank line.
+    pub(super) raw: Vec<u8>,
+}
+
+impl Head {
+    /// The first value of a field.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// All values of a field.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.fields.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// Whether a comma-separated field holds a token, in any case.
+    pub(super) fn has_token(&self, name: &str, token: &str) -> bool {
+        self.all(name).flat_map(|v| v.split(',')).any(|t| t.trim().eq_ignore_ascii_case(token))
+    }
+
+    /// Whether the status line names HTTP/1.1, leniently.
+    pub(super) fn is_11(&self) -> bool {
+        self.line.split(|b| *b == b' ').next().is_some_and(|v| v.ends_with(b"1.1"))
+    }
+
+    /// What the fields say about the connection: `true` if it will be kept open.
+    pub(super) fn says_keep(&self) -> bool {
+        if self.has_token("connection", "close") {
+            return false;
+        }
+        self.is_11() || self.has_token("connection", "keep-alive")
+    }
+
+    /// Content-Length, if it is a number.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.get("content-length").and_then(|v| v.parse().ok())
+    }
+}
+
+/// A whole answer.
+#[derive(Debug, Clone)]
+pub(super) struct Answer {
+    pub(super) head: Head,
+    pub(super) body: Vec<u8>,
+    pub(super) end: BodyEnd,
+    /// The 1xx answers that came before.
+    pub(super) interim: Vec<u16>,
+}
+
+impl Answer {
+    pub(super) fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    /// Whether the body came to the end that the head promised.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.end, BodyEnd::NoBody | BodyEnd::Length | BodyEnd::Chunked | BodyEnd::Close)
+    }
+}
+
+/// What one attempt to read brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pull {
+    Data,
+    Ended,
+    Nothing,
+}
+
+/// One connection.
+pub(super) struct Conn {
+    stream: TcpStream,
+    inbox: Vec<u8>,
+    ended: Option<End>,
+    patience: Duration,
+    until: Instant,
+    log: Log,
+}
+
+impl Conn {
+    /// Connects. Every later operation ends at `until`, and each wait for the server after `patience`.
+    pub(super) fn open(addr: SocketAddr, patience: Duration, until: Instant, log: Log) -> io::Result<Self> {
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let stream = TcpStream::connect_timeout(&addr, patience.min(left))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, inbox: Vec::new(), ended: None, patience, until, log })
+    }
+
+    /// Makes the kernel's receive buffer small, so that a reader who does not read is felt by the server.
+    pub(super) fn shrink_receive_buffer(&self) {
+        // Best effort: with a larger buffer the rule merely tests less.
+        let _ = socket2::SockRef::from(&self.stream).set_recv_buffer_size(4096);
+    }
+
+    /// Sends everything, or as much as the server takes; reads meanwhile what it says, so that neither side
+    /// waits for the other. Returns whether all of it was taken.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> bool {
+        note(&self.log, bytes, true);
+        let until = self.until.min(Instant::now() + self.patience);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if Instant::now() >= until {
+                return false;
+            }
+            let _ = self.stream.set_write_timeout(Some(Duration::from_millis(50)));
+            match self.stream.write(rest) {
+                Ok(0) => return false,
+                Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    if self.pull(Instant::now() + Duration::from_millis(5)) == Pull::Ended {
+                        return false;
+                    }
+                }
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Sends what fits without ever reading: for clients that do not read. Returns the octets taken.
+    pub(super) fn send_unread(&mut self, bytes: &[u8], patience: Duration) -> usize {
+        note(&self.log, bytes, true);
+        let until = self.until.min(Instant::now() + patience);
+        let mut sent = 0;
+        while sent < bytes.len() && Instant::now() < until {
+            let _ = self.stream.set_write_timeout(Some(Duration::from_millis(50)));
+            match self.stream.write(bytes.get(sent..).unwrap_or_default()) {
+                Ok(n) => sent += n,
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                    ) => {}
+                Err(_) => break,
+            }
+        }
+        sent
+    }
+
+    /// One read into the inbox, waiting until `until` at most.
+    pub(super) fn pull(&mut self, until: Instant) -> Pull {
+        self.pull_at_most(until, 64 * 1024)
+    }
+
+    /// As [`Conn::pull`], at most `most` octets.
+    pub(super) fn pull_at_most(&mut self, until: Instant, most: usize) -> Pull {
+        if self.ended.is_some() {
+            return Pull::Ended;
+        }
+        let until = until.min(self.until);
+        let mut chunk = [0; 64 * 1024];
+        let most = most.min(chunk.len());
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Pull::Nothing;
+            }
+            let _ = self.stream.set_read_timeout(Some(left.max(Duration::from_millis(1))));
+            match self.stream.read(&mut chunk[..most]) {
+                Ok(0) => {
+                    self.ended = Some(End::Closed);
+                    return Pull::Ended;
+                }
+                Ok(n) => {
+                    note(&self.log, &chunk[..n], false);
+                    self.inbox.extend_from_slice(&chunk[..n]);
+                    return Pull::Data;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    return Pull::Nothing;
+                }
+                Err(_) => {
+                    self.ended = Some(End::Reset);
+                    return Pull::Ended;
+                }
+            }
+        }
+    }
+
+    /// Octets received and not yet given to an answer.
+    pub(super) fn unread(&self) -> &[u8] {
+        &self.inbox
+    }
+
+    /// Reads one head, 1xx included.
+    pub(super) fn head(&mut self) -> Result<Head, Lack> {
+        self.head_within(self.patience)
+    }
+
+    /// As [`Conn::head`], with another patience.
+    pub(super) fn head_within(&mut self, patience: Duration) -> Result<Head, Lack> {
+        let begun = Instant::now();
+        let mut seen = 0;
+        loop {
+            if let Some(end) = head_end(&self.inbox, seen) {
+                let raw: Vec<u8> = self.inbox.drain(..end).collect();
+                return parse_head(raw).ok_or(Lack::NotHttp);
+            }
+            seen = self.inbox.len().saturating_sub(4);
+            if self.inbox.len() > MAX_HEAD {
+                return Err(Lack::NotHttp);
+            }
+            match self.pull(begun + patience) {
+                Pull::Data => {}
+                Pull::Ended if self.inbox.is_empty() => {
+                    return Err(Lack::Ended(self.ended.unwrap_or(End::Closed)));
+                }
+                // A head without its blank line: readable or not, the connection ended inside it.
+                Pull::Ended if self.inbox.starts_with(b"HTTP") => {
+                    return Err(Lack::Ended(self.ended.unwrap_or(End::Closed)));
+                }
+                Pull::Ended => return Err(Lack::NotHttp),
+                Pull::Nothing => return Err(Lack::Silence(begun.elapsed())),
+            }
+        }
+    }
+
+    /// Reads one whole answer, past any 1xx. `to_head` says that the request was a HEAD.
+    pub(super) fn answer(&mut self, to_head: bool) -> Result<Answer, Lack> {
+        let mut interim = Vec::new();
+        loop {
+            let head = self.head()?;
+            if (100..200).contains(&head.status) && head.status != 101 {
+                interim.push(head.status);
+                if interim.len() > 10 {
+                    return Err(Lack::NotHttp);
+                }
+                continue;
+            }
+            let (body, end) = self.body(&head, to_head);
+            return Ok(Answer { head, body, end, interim });
+        }
+    }
+
+    /// Reads the body that belongs to `head` (RFC 9112 §6.3).
+    pub(super) fn body(&mut self, head: &Head, to_head: bool) -> (Vec<u8>, BodyEnd) {
+        if to_head || head.status < 200 || matches!(head.status, 204 | 304) {
+            return (Vec::new(), BodyEnd::NoBody);
+        }
+        if head.has_token("transfer-encoding", "chunked") {
+            return self.chunked();
+        }
+        match head.length() {
+            Some(length) => {
+                let length = usize::try_from(length).unwrap_or(MAX_BODY).min(MAX_BODY);
+                let short = self.fill(length);
+                let take = length.min(self.inbox.len());
+                (self.inbox.drain(..take).collect(), short.unwrap_or(BodyEnd::Length))
+            }
+            None => loop {
+                match self.pull(Instant::now() + self.patience) {
+                    Pull::Data if self.inbox.len() < MAX_BODY => {}
+                    Pull::Data | Pull::Nothing => return (std::mem::take(&mut self.inbox), BodyEnd::Waiting),
+                    // Even a reset: whether it came too early cannot be known without a length.
+                    Pull::Ended => return (std::mem::take(&mut self.inbox), BodyEnd::Close),
+                }
+            },
+        }
+    }
+
+    /// Waits until the inbox holds `n` octets. `None` when it does.
+    fn fill(&mut self, n: usize) -> Option<BodyEnd> {
+        while self.inbox.len() < n {
+            match self.pull(Instant::now() + self.patience) {
+                Pull::Data => {}
+                Pull::Ended => return Some(BodyEnd::Cut(self.ended.unwrap_or(End::Closed))),
+                Pull::Nothing => return Some(BodyEnd::Waiting),
+            }
+        }
+        None
+    }
+
+    fn chunked(&mut self) -> (Vec<u8>, BodyEnd) {
+        let mut body = Vec::new();
+        loop {
+            let line = match self.line() {
+                Ok(line) => line,
+                Err(end) => return (body, end),
+            };
+            let digits = line.split(|b| *b == b';').next().unwrap_or_default();
+            let size = std::str::from_utf8(digits).ok().filter(|d| !d.is_empty());
+            let size = size.filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
+            let Some(size) = size.and_then(|d| usize::from_str_radix(d, 16).ok()).filter(|s| *s <= MAX_BODY)
+            else {
+                return (body, BodyEnd::BadChunk);
+            };
+            if size == 0 {
+                loop {
+                    match self.line() {
+                        Ok(line) if line.is_empty() => return (body, BodyEnd::Chunked),
+                        Ok(_) => {}
+                        Err(end) => return (body, end),
+                    }
+                }
+            }
+            if let Some(end) = self.fill(size + 2) {
+                let take = size.min(self.inbox.len());
+                body.extend(self.inbox.drain(..take));
+                return (body, end);
+            }
+            body.extend(self.inbox.drain(..size));
+            let crlf: Vec<u8> = self.inbox.drain(..2).collect();
+            if crlf != b"\r\n" {
+                return (body, BodyEnd::BadChunk);
+            }
+        }
+    }
+
+    /// One line that ends in CRLF, without it.
+    fn line(&mut self) -> Result<Vec<u8>, BodyEnd> {
+        loop {
+            if let Some(at) = self.inbox.windows(2).position(|w| w == b"\r\n") {
+                let line = self.inbox.drain(..at).collect();
+                self.inbox.drain(..2);
+                return Ok(line);
+            }
+            if self.inbox.len() > MAX_HEAD {
+                return Err(BodyEnd::BadChunk);
+            }
+            match self.pull(Instant::now() + self.patience) {
+                Pull::Data => {}
+                Pull::Ended => return Err(BodyEnd::Cut(self.ended.unwrap_or(End::Closed))),
+                Pull::Nothing => return Err(BodyEnd::Waiting),
+            }
+        }
+    }
+
+    /// Waits for the server to end the connection; what comes meanwhile stays in the inbox.
+    pub(super) fn wait_end(&mut self, patience: Duration) -> Option<End> {
+        let until = Instant::now() + patience;
+        loop {
+            match self.pull(until) {
+                Pull::Data if self.inbox.len() < MAX_BODY => {}
+                Pull::Data | Pull::Nothing => return None,
+                Pull::Ended => return self.ended,
+            }
+        }
+    }
+
+    /// Says that nothing more will be sent; goes on reading.
+    pub(super) fn finish_writing(&self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Ends the connection by a reset.
+    pub(super) fn reset(self) {
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+}
+
+/// Where the head ends: after CRLFCRLF or, leniently, LFLF and CRLF LF.
+fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let from = from.min(bytes.len());
+    let tail = bytes.get(from..)?;
+    let mut at = 0;
+    while let Some(lf) = tail.get(at..)?.iter().position(|b| *b == b'\n') {
+        let after = at + lf + 1;
+        let rest = tail.get(after..)?;
+        if rest.starts_with(b"\r\n") {
+            return Some(from + after + 2);
+        }
+        if rest.starts_with(b"\n") {
+            return Some(from + after + 1);
+        }
+        at = after;
+    }
+    None
+}
+
+/// Reads a head leniently; `None` if no status code can be found in its first line.
+fn parse_head(raw: Vec<u8>) -> Option<Head> {
+    let mut lines = raw.split(|b| *b == b'\n').map(|l| l.strip_suffix(b"\r").unwrap_or(l).to_vec());
+    let line = lines.next()?;
+    if !line.starts_with(b"HTTP") {
+        return None;
+    }
+    let code =
+        line.split(|b| *b == b' ').find(|t| !t.is_empty() && !t.starts_with(b"HTTP") && t[0] != b'/')?;
+    let status: u16 = std::str::from_utf8(code).ok()?.parse().ok()?;
+    if !(100..1000).contains(&status) {
+        return None;
+    }
+    let lines: Vec<Vec<u8>> = lines.take_while(|l| !l.is_empty()).collect();
+    let fields = lines
+        .iter()
+        .filter_map(|l| {
+            let text = String::from_utf8_lossy(l);
+            let (name, value) = text.split_once(':')?;
+            Some((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+        })
+        .collect();
+    Some(Head { status, line, lines, fields, raw })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_ends_at_the_first_blank_line_however_it_is_written() {
+        assert_eq!(head_end(b"a\r\n\r\nb", 0), Some(5));
+        assert_eq!(head_end(b"a\n\nb", 0), Some(3));
+        assert_eq!(head_end(b"a\r\n\nb", 0), Some(4));
+        assert_eq!(head_end(b"a\r\nb\r\n", 0), None);
+        assert_eq!(head_end(b"aaaa\r\n\r\n", 4), Some(8));
+    }
+
+    #[test]
+    fn a_flawed_status_line_is_still_read() {
+        let head = parse_head(b"HTTP:/1.1 200 OK\r\nA : b\r\n\r\n".to_vec()).expect("readable");
+        assert_eq!(head.status, 200);
+        assert_eq!(head.get("a"), Some("b"));
+        assert!(parse_head(b"<html>\r\n\r\n".to_vec()).is_none());
+        assert!(parse_head(b"HTTP/1.1 OK\r\n\r\n".to_vec()).is_none());
+    }
+
+    #[test]
+    fn persistence_follows_version_and_connection() {
+        let head = |raw: &[u8]| parse_head(raw.to_vec()).expect("readable");
+        assert!(head(b"HTTP/1.1 200 OK\r\n\r\n").says_keep());
+        assert!(!head(b"HTTP/1.1 200 OK\r\nConnection: x, Close\r\n\r\n").says_keep());
+        assert!(!head(b"HTTP/1.0 200 OK\r\n\r\n").says_keep());
+        assert!(head(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n").says_keep());
+    }
+}
