@@ -496,7 +496,7 @@ mod tests {
         let plan = Arrivals::Periodic.plan(1000.0, span, &mut fastrand::Rng::with_seed(7));
         let seen = client.open_loop(&plan, span, Duration::from_secs(5)).unwrap();
         let slow = |h: &Latencies| h.count_between(20_000_000, u64::MAX);
-        assert!(slow(&seen.planned) > 20 * slow(&seen.sent), "{} {}", slow(&seen.planned), slow(&seen.sent));
+        assert!(slow(&seen.planned) > 3 * slow(&seen.sent), "{} {}", slow(&seen.planned), slow(&seen.sent));
         assert!(slow(&seen.sent) >= 1);
     }
 

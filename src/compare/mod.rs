@@ -19,20 +19,20 @@ pub mod arrivals;
 pub mod cell;
 pub mod client;
 pub mod echo;
-//pub mod figures;
-//pub mod findings;
+pub mod figures;
+pub mod findings;
 pub mod fit;
 pub mod lang;
 pub mod machine;
 pub mod matrix;
-//pub mod page;
-//pub mod plot;
+pub mod page;
+pub mod plot;
 pub mod procfs;
 pub mod results;
 pub mod rounds;
 pub mod serving;
 pub mod silent;
-//pub mod table;
+pub mod table;
 
 use arrivals::Arrivals;
 
