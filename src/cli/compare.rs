@@ -1,15 +1,16 @@
 //! `wouldblock compare`: flags.
 
+use std::fmt::Display;
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::compare::arrivals::Arrivals;
@@ -18,10 +19,8 @@ use crate::compare::matrix::{Kind, Measurement};
 use crate::compare::results::Results;
 use crate::compare::rounds::{self, Watch};
 use crate::compare::{Options, echo, page, silent, table};
-
-/// The I/O models that can be asked for.
-const MODELS: [&str; 9] =
-    ["nonblocking", "blocking", "process", "thread", "coroutine", "select", "poll", "epoll", "epoll-et"];
+use crate::config::{Model, Sweep};
+use crate::idle::IdleStrategy;
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -46,15 +45,15 @@ pub(super) struct Args {
     full: bool,
 
     /// I/O models to measure
-    #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = PossibleValuesParser::new(MODELS))]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = named::<Model>)]
     models: Option<Vec<String>>,
 
     /// Idle strategies of the nonblocking model, as `--idle` of the server takes them
-    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = named::<IdleStrategy>)]
     idle: Option<Vec<String>>,
 
     /// Kinds of sweep of the nonblocking model
-    #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = PossibleValuesParser::new(["full", "hot"]))]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = named::<Sweep>)]
     sweep: Option<Vec<String>>,
 
     /// Numbers of silent connections, held open all the while
@@ -275,6 +274,11 @@ fn kind_zh(kind: Kind) -> String {
         Kind::Rate(rate) => format!("每秒 {rate} 个请求时的延迟"),
         Kind::Max => "吞吐量".to_owned(),
     }
+}
+
+/// A value of the server's own configuration, by the name that the server's flag has for it.
+fn named<T: FromStr<Err = String> + Display>(text: &str) -> Result<String, String> {
+    text.parse::<T>().map(|value| value.to_string())
 }
 
 fn positive(text: &str) -> Result<f64, String> {

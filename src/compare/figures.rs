@@ -1,6 +1,7 @@
 //! The four plots, each with the numbers that it shows.
 
 use super::findings::{self, Row};
+use super::fit::Line;
 use super::lang::Lang;
 use super::matrix::{Kind, Server};
 use super::plot::{Axis, Plot, Style};
@@ -150,7 +151,7 @@ fn sweeps(results: &Results, lang: Lang) -> Option<Figure> {
     let x_label = lang.pick("silent connections N (log)", "沉默连接数 N（对数）");
     let panel = |title: &str,
                  value: fn(&findings::SweepPoint) -> f64,
-                 model: &dyn Fn(f64, f64, f64) -> f64| {
+                 model: &dyn Fn(&findings::Sweeps, &Line, f64) -> f64| {
         let x = Axis::log(x_label, [1.0, most]).floor(ZERO_AT, "0");
         let lowest = all.iter().flat_map(|s| &s.points).map(value).fold(f64::INFINITY, f64::min);
         let highest = all.iter().flat_map(|s| &s.points).map(value).fold(0.0, f64::max);
@@ -163,7 +164,7 @@ fn sweeps(results: &Results, lang: Lang) -> Option<Figure> {
                 let curve: Vec<(f64, f64)> = (0..=60)
                     .map(|i| ZERO_AT * (most / ZERO_AT).powf(f64::from(i) / 60.0))
                     .map(|x| (x, if x <= ZERO_AT { 0.0 } else { x }))
-                    .map(|(x, n)| (x, model(line.a, line.r, n)))
+                    .map(|(x, n)| (x, model(sweeps, &line, n)))
                     .collect();
                 plot.line(&curve, style, true);
             }
@@ -180,8 +181,13 @@ fn sweeps(results: &Results, lang: Lang) -> Option<Figure> {
     let sweeps_title = lang.pick("sweeps per second (log)", "每秒轮数（对数）");
     let failing_title = lang.pick("failing calls per second (log)", "每秒落空的调用（对数）");
     let panels = vec![
-        panel(sweeps_title, |point| point.sweeps, &|a, r, n| 1e6 / (a + n * r)),
-        panel(failing_title, |point| point.failing, &|a, r, n| 1e6 * (1.0 + n) / (a + n * r)),
+        panel(sweeps_title, |point| point.sweeps, &|_, line, n| 1e6 / line.at(n)),
+        panel(failing_title, |point| point.failing, &|sweeps, line, n| {
+            // The door is tried by the clock and not in every sweep: what fails there is what fails at N = 0.
+            let door =
+                sweeps.points.first().filter(|point| point.silent == 0).map_or(0.0, |point| point.failing);
+            door + 1e6 * n / line.at(n)
+        }),
     ];
     let table = all.iter().flat_map(|sweeps| {
         sweeps.points.iter().map(|point| {
@@ -203,10 +209,10 @@ fn sweeps(results: &Results, lang: Lang) -> Option<Figure> {
         caption: lang
             .pick(
                 "Nobody asks anything; the loop spins. Each sweep tries every connection, so that sweeps a second fall as \
-                 1/N, while the number of calls that fail stays what one core can make. Dashed: the straight line a + N·r, \
-                 fitted to the length of a full sweep.",
-                "没有任何请求，循环一直空转。一轮要把每个连接试一遍，所以每秒轮数按 1/N 下降；每秒落空的调用数却不变：\
-                 一个核能做多少次就是多少次。虚线：对整轮时间拟合的直线 a + N·r。",
+                 1/N, while the calls that fail level off at what one core can make: 1/r. Dashed: what the straight line a + N·r, \
+                 fitted to the length of a full sweep, says for both.",
+                "没有任何请求，循环一直空转。一轮要把每个连接试一遍，所以每秒轮数按 1/N 下降；每秒落空的调用却停在一个核\
+                 做得到的次数：1/r。虚线：对整轮时间拟合的直线 a + N·r 给出的两条曲线。",
             )
             .to_owned(),
         panels,

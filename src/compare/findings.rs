@@ -304,18 +304,16 @@ pub fn sentences(results: &Results, lang: Lang) -> Vec<String> {
                  R² = {r2}（N 从 {from} 到 {to}，按相对误差拟合）。"
             ),
         });
-        let (low, high) = sweeps.points.iter().fold((f64::INFINITY, 0.0f64), |range, point| {
-            (range.0.min(point.failing), range.1.max(point.failing))
-        });
-        let [slow, fast, low, high] = [last.sweeps, first.sweeps, low, high].map(number);
+        let [slow, fast, failing, limit] =
+            [last.sweeps, first.sweeps, last.failing, 1e6 / line.r].map(number);
         all.push(match lang {
             Lang::En => format!(
-                "From N = {from} to {to}, sweeps fall from {fast} to {slow} a second; failing calls stay between {low} and \
-                 {high} a second. What N stretches is the sweep, and with it the wait."
+                "From N = {from} to {to}, sweeps fall from {fast} to {slow} a second, while failing calls level off at \
+                 {failing} a second (1/r = {limit}). What N stretches is the sweep, and with it the wait."
             ),
             Lang::Zh => format!(
-                "N 从 {from} 增到 {to}，每秒轮数从 {fast} 降到 {slow}；每秒落空的调用始终在 {low} 到 {high} 之间。\
-                 N 拉长的是一轮的时间，也就是等待。"
+                "N 从 {from} 增到 {to}，每秒轮数从 {fast} 降到 {slow}；每秒落空的调用却停在 {failing} 次\
+                 （1/r = {limit}）。N 拉长的是一轮的时间，也就是等待。"
             ),
         });
     }

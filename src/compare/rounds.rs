@@ -79,7 +79,12 @@ pub fn measure(options: &Options, watch: &mut dyn Watch) -> std::io::Result<Opti
                 break 'rounds;
             }
             done += estimate(&slot.point.what, options);
-            slot.measure(options, &machine, &site, &mut random, &mut fastest_us);
+            // A disturbed run is repeated at once, unless that would take the time of those still to come.
+            let may_repeat = || {
+                let rest = round_s - done;
+                options.budget_s.is_none_or(|budget| start.elapsed().as_secs_f64() + rest < budget)
+            };
+            slot.measure(options, &machine, &site, &mut random, &mut fastest_us, &may_repeat);
         }
         rounds += 1;
         longest_round = longest_round.max(round_start.elapsed().as_secs_f64());
@@ -124,6 +129,7 @@ impl Slot {
         site: &Site,
         random: &mut fastrand::Rng,
         fastest_us: &mut f64,
+        may_repeat: &dyn Fn() -> bool,
     ) {
         for _ in 0..TRIES {
             let (sample, pair) = match cell::run(&self.point.what, options, machine, site, random) {
@@ -146,6 +152,9 @@ impl Slot {
             self.point.thrown_slow += usize::from(slow && !noisy);
             if self.spare.as_ref().is_none_or(|(spare, _)| sample.noise.worst() < spare.noise.worst()) {
                 self.spare = Some((sample, pair));
+            }
+            if !may_repeat() {
+                return;
             }
         }
     }
