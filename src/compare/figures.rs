@@ -6,7 +6,7 @@ use super::lang::Lang;
 use super::matrix::{Kind, Server};
 use super::plot::{Axis, Plot, Style};
 use super::results::Results;
-use super::table::{number, percent};
+use super::table::{count, number, percent};
 
 /// A plot, or several side by side, with words and a table of the same numbers.
 pub struct Figure {
@@ -86,7 +86,7 @@ fn pareto(results: &Results, rows: &[Row], styles: &Styles, lang: Lang) -> Optio
         }
         let x = Axis::log(x_label, [LEAST_PERCENT, 100.0]).floor(LEAST_PERCENT, "≤0.01");
         let y = Axis::log(y_label, shown.iter().map(|(_, _, p99)| *p99));
-        let title = format!("N = {}", number(*silent as f64));
+        let title = format!("N = {}", count(*silent));
         let mut plot = Plot::new(&format!("{title}: {y_label} / {x_label}"), x, y, 6);
         for (row, cpu, p99) in &panel {
             let style = styles.get(&row.cell.server);
@@ -105,7 +105,7 @@ fn pareto(results: &Results, rows: &[Row], styles: &Styles, lang: Lang) -> Optio
     });
     let panels = panels.collect();
     let texts = |(row, cpu, p99): &(&Row, f64, f64)| {
-        vec![row.cell.server.name(), number(row.cell.silent as f64), percent(cpu / 100.0), number(*p99)]
+        vec![row.cell.server.name(), count(row.cell.silent), percent(cpu / 100.0), number(*p99)]
     };
     Some(Figure {
         id: "pareto",
@@ -195,7 +195,7 @@ fn sweeps(results: &Results, lang: Lang) -> Option<Figure> {
                 sweeps.line.map_or_else(|| "–".to_owned(), |line| number(line.at(point.silent as f64)));
             vec![
                 format!("spin {}", sweeps.sweep),
-                number(point.silent as f64),
+                count(point.silent),
                 number(point.sweeps),
                 number(point.failing),
                 number(point.sweep_us()),
@@ -288,8 +288,8 @@ fn latency(results: &Results, rows: &[Row], styles: &Styles, lang: Lang) -> Opti
                 lang.pick("the same from the actual send time", "同一次测量，从实际发出时刻算起")
             };
             let title = match lang {
-                Lang::En => format!("N = {}, {since}", number(silent as f64)),
-                Lang::Zh => format!("N = {}，{since}", number(silent as f64)),
+                Lang::En => format!("N = {}, {since}", count(silent)),
+                Lang::Zh => format!("N = {}，{since}", count(silent)),
             };
             let mut plot = Plot::new(&title, x, y, 15);
             for (server, from_planned, from_sent) in &curves {
@@ -316,7 +316,7 @@ fn latency(results: &Results, rows: &[Row], styles: &Styles, lang: Lang) -> Opti
             let show = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), number);
             vec![
                 server.name(),
-                number(silent as f64),
+                count(silent),
                 show(planned.at(0.5)),
                 show(planned.at(0.99)),
                 show(planned.at(0.999)),

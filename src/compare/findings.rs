@@ -5,7 +5,7 @@ use super::fit::{BreakEven, Line, break_even, crossing};
 use super::lang::Lang;
 use super::matrix::{Cell, Kind, Server};
 use super::results::{Point, Results};
-use super::table::number;
+use super::table::{count, number};
 
 /// A figure this close to the null test's is the client's and not the server's.
 const NEAR: f64 = 1.1;
@@ -293,7 +293,7 @@ pub fn sentences(results: &Results, lang: Lang) -> Vec<String> {
         };
         let [a, a_error, r, r_error] = [line.a, line.a_error, line.r * 1e3, line.r_error * 1e3].map(number);
         let r2 = format!("{:.4}", (line.r2 * 1e4).floor() / 1e4);
-        let (from, to) = (first.silent, last.silent);
+        let (from, to) = (count(first.silent), count(last.silent));
         all.push(match lang {
             Lang::En => format!(
                 "An idle full sweep over N silent connections takes a + N·r: a = {a} ± {a_error} µs, \
@@ -331,10 +331,10 @@ pub fn sentences(results: &Results, lang: Lang) -> Vec<String> {
         let (Some(sweep), Some(other)) = (sweep, line_of(&|server| server.is_model(model))) else { continue };
         all.push(match (break_even(&sweep, &other), lang) {
             (BreakEven::SecondFrom(n), Lang::En) => {
-                format!("With {k} active connections, {model} gives more answers a second than sweeping from N ≈ {}.", number(n.ceil()))
+                format!("With {k} active connections, {model} gives more answers a second than sweeping from N ≈ {}.", count(n.ceil() as usize))
             }
             (BreakEven::SecondFrom(n), Lang::Zh) => {
-                format!("{k} 个活动连接时，从 N ≈ {} 起，{model} 每秒的应答数超过逐个试。", number(n.ceil()))
+                format!("{k} 个活动连接时，从 N ≈ {} 起，{model} 每秒的应答数超过逐个试。", count(n.ceil() as usize))
             }
             (BreakEven::SecondAlways, Lang::En) => {
                 format!("With {k} active connections, {model} gives more answers a second than sweeping at every N measured.")

