@@ -260,7 +260,6 @@ impl Watch for Progress {
 
 fn kind_en(kind: Kind) -> String {
     match kind {
-        Kind::Setup => "set-up alone".to_owned(),
         Kind::Idle => "idle".to_owned(),
         Kind::Rate(rate) => format!("latency at {rate}/s"),
         Kind::Max => "throughput".to_owned(),
@@ -269,7 +268,6 @@ fn kind_en(kind: Kind) -> String {
 
 fn kind_zh(kind: Kind) -> String {
     match kind {
-        Kind::Setup => "只启动".to_owned(),
         Kind::Idle => "空闲".to_owned(),
         Kind::Rate(rate) => format!("每秒 {rate} 个请求时的延迟"),
         Kind::Max => "吞吐量".to_owned(),

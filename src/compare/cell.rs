@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::Options;
 use super::client::{Client, Failure, Latencies, Target};
+use super::counters;
 use super::machine::{Machine, Quiet, calibrate};
 use super::matrix::{Kind, Measurement};
 use super::procfs;
-use super::results::{Sample, Trouble};
+use super::results::{Counted, Sample, Trouble};
 use super::serving::{FILE, Serving, Site};
 use super::silent::Holder;
 
@@ -23,6 +24,9 @@ pub fn warm_up(seconds: f64) -> Duration {
 pub type Pair = (Latencies, Latencies);
 
 /// Measures once.
+///
+/// The counters are read and the clocks are stopped in this order: counters, processor, phase, processor, counters. So the
+/// answer that carries the counters is in the counters and not in the processor time.
 pub fn run(
     what: &Measurement,
     options: &Options,
@@ -62,10 +66,13 @@ pub fn run(
     let calibration = calibrate();
     let pids = procfs::tree(serving.pid());
     let switched = procfs::switches(&pids);
+    let counters =
+        |address| counters::read(address).map_err(|error| Trouble::Answer(format!("counters: {error}")));
+    let is_live = what.cell.server.has_live_counters();
+    let before = if is_live { Some(counters(serving.address)?) } else { None };
     let (quiet, cpu, start) = (Quiet::read(alone), procfs::cpu_seconds(&pids), Instant::now());
     let phase = match (&mut client, what.kind) {
         (Some(client), kind) => drive(client, kind, options, span, random)?,
-        (None, Kind::Setup) => Phase::default(),
         (None, _) => {
             std::thread::sleep(span);
             Phase::default()
@@ -73,6 +80,7 @@ pub fn run(
     };
     let (wall, cpu) = (start.elapsed(), procfs::cpu_seconds(&pids) - cpu);
     let noise = quiet.until(&Quiet::read(alone));
+    let after = if is_live { Some(counters(serving.address)?) } else { None };
     let calibration = calibration.max(calibrate());
     let switched_later = procfs::switches(&pids);
     let memory_kib = procfs::memory_kib(&pids);
@@ -86,6 +94,7 @@ pub fn run(
     if let Some(client) = client {
         answers = client.answers();
     }
+    answers += if is_live { 2 } else { 0 };
     let report = serving.stop().map_err(Trouble::Stop)?;
     if let Some(report) = &report
         && report.stats.requests() != answers
@@ -96,13 +105,19 @@ pub fn run(
         wall_s: phase.took.unwrap_or(wall).as_secs_f64(),
         answered: phase.answered,
         due: phase.due,
+        cpu_s: cpu,
         cpu_share: cpu / wall.as_secs_f64(),
         memory_kib,
         voluntary_switches: switched_later.0.saturating_sub(switched.0),
         involuntary_switches: switched_later.1.saturating_sub(switched.1),
-        life_answers: answers,
-        life_s: report.as_ref().map(|report| report.uptime_s),
-        counters: report.map(|report| report.stats),
+        counted: match (before, after, &report) {
+            (Some((before, from)), Some((after, to)), _) => {
+                Some(Counted::of(&after, 0.0).since(&Counted::of(&before, -(to - from).as_secs_f64())))
+            }
+            (_, _, Some(report)) => Some(Counted::of(&report.stats, report.uptime_s)),
+            _ => None,
+        },
+        life: report.map(|report| report.stats),
         noise,
         calibration_us: calibration.as_secs_f64() * 1e6,
         p50_p99_us: phase.latencies.as_ref().map(|(planned, _)| {
@@ -129,7 +144,7 @@ fn drive(
     random: &mut fastrand::Rng,
 ) -> Result<Phase, Failure> {
     Ok(match kind {
-        Kind::Setup | Kind::Idle => Phase::default(),
+        Kind::Idle => Phase::default(),
         Kind::Max => {
             let seen = client.closed_loop(span)?;
             Phase { answered: seen.answered, due: seen.answered, took: Some(seen.took), latencies: None }

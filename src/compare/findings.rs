@@ -60,9 +60,8 @@ pub fn rows(results: &Results) -> Vec<Row> {
         let quantile = |q| curve.and_then(|curve| Some((curve.at(q)?, curve.is_thin(q))));
         let max_rate = max.and_then(Point::rate);
         let is_floor = cell.server == Server::Echo;
-        let all = [point(Kind::Setup), idle, load, max];
-        let counted =
-            |value: fn(&super::results::Counted) -> f64| load.and_then(|load| results.counted(load, value));
+        let all = [idle, load, max];
+        let counted = |value: fn(&super::results::Counted) -> f64| load.and_then(|load| load.counted(value));
         Row {
             cell: cell.clone(),
             max_rate,
@@ -129,10 +128,8 @@ pub fn sweeps(results: &Results) -> Vec<Sweeps> {
             .filter_map(|point| {
                 Some(SweepPoint {
                     silent: point.what.cell.silent,
-                    sweeps: results
-                        .counted(point, |c| c.sweeps / c.seconds)
-                        .filter(|sweeps| *sweeps > 0.0)?,
-                    failing: results.counted(point, |c| c.would_blocks / c.seconds)?,
+                    sweeps: point.counted(|c| c.sweeps / c.seconds).filter(|sweeps| *sweeps > 0.0)?,
+                    failing: point.counted(|c| c.would_blocks / c.seconds)?,
                 })
             })
             .collect();
@@ -272,7 +269,7 @@ pub fn sleeps(results: &Results) -> Vec<(String, usize, f64, f64)> {
     let idle = results.points.iter().filter(|point| point.what.kind == Kind::Idle);
     idle.filter_map(|point| {
         let per_sleep = |value: fn(&super::results::Counted) -> f64| {
-            results.counted(point, |c| value(c) / c.sleeps * 1e6).filter(|us| us.is_finite() && *us > 0.0)
+            point.counted(|c| value(c) / c.sleeps * 1e6).filter(|us| us.is_finite() && *us > 0.0)
         };
         let cell = &point.what.cell;
         Some((cell.server.name(), cell.silent, per_sleep(|c| c.asked_s)?, per_sleep(|c| c.slept_s)?))
@@ -390,7 +387,7 @@ pub(super) mod tests {
     use crate::compare::Options;
     use crate::compare::machine::Machine;
     use crate::compare::matrix::plan;
-    use crate::compare::results::{Curve, SCHEMA, Sample};
+    use crate::compare::results::{Counted, Curve, SCHEMA, Sample};
     use crate::stats::Stats;
 
     /// Results of a machine that obeys the cost model exactly: a = 1 µs, r = 0.25 µs, one answer costs 8 µs; epoll costs
@@ -407,17 +404,15 @@ pub(super) mod tests {
                 "echo" => 5.0,
                 _ => 8.0 + n * 0.25 / options.active as f64,
             };
-            let seconds = match what.kind {
-                Kind::Setup => 0.1,
-                _ => 1.1,
-            };
+            let seconds = 1.0;
             let (answered, wall_s) = match what.kind {
                 Kind::Rate(rate) => (rate as u64, 1.0),
                 Kind::Max => ((1e6 / per_answer_us) as u64, 1.0),
-                Kind::Setup | Kind::Idle => (0, 1.0),
+                Kind::Idle => (0, 1.0),
             };
             let sweeps = (seconds * 1e6 / sweep_us) as u64;
             let sleeps = if spins { 0 } else { (seconds * 1000.0) as u64 };
+            let cpu = if spins { 1.0 } else { (answered as f64 * per_answer_us * 1e-6).max(0.001) };
             let mut stats = Stats {
                 sweeps,
                 idle_sweeps: sweeps.saturating_sub(answered),
@@ -437,11 +432,11 @@ pub(super) mod tests {
                 wall_s,
                 answered,
                 due: answered,
-                cpu_share: if spins { 1.0 } else { (answered as f64 * per_answer_us * 1e-6).max(0.001) },
+                cpu_s: cpu,
+                cpu_share: cpu,
                 memory_kib: Some(4096),
-                life_answers: answered + 1,
-                life_s: own.then_some(seconds),
-                counters: own.then_some(stats),
+                counted: own.then(|| Counted::of(&stats, seconds)),
+                life: own.then_some(stats),
                 calibration_us: 2000.0,
                 p50_p99_us: matches!(what.kind, Kind::Rate(_)).then_some([20.0, 90.0]),
                 ..Sample::default()

@@ -66,6 +66,12 @@ impl Server {
         }
     }
 
+    /// Whether its counters can be asked for while it runs: one thread has counted everything, and it is free to answer.
+    /// The others tell theirs at the end; none of them spins, so that starting and stopping hardly count.
+    pub fn has_live_counters(&self) -> bool {
+        matches!(self, Self::Own { model, .. } if !matches!(model.as_str(), "blocking" | "process" | "thread"))
+    }
+
     /// How many connections can be active at once: the `blocking` model serves one client until it leaves.
     pub fn active(&self, asked: usize) -> usize {
         if self.is_model("blocking") { 1 } else { asked }
@@ -94,8 +100,6 @@ pub struct Cell {
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Nothing: what starting, filling and stopping count by themselves, to be taken off the other runs.
-    Setup,
     /// No request at all.
     Idle,
     /// Open loop at this many requests a second.
@@ -125,13 +129,13 @@ pub fn plan(options: &Options) -> Vec<Measurement> {
             if silent == 0 && is_second_sweep(server, options) {
                 continue;
             }
-            plan.add(server, silent, &[Kind::Setup, Kind::Idle, Kind::Rate(options.rate), Kind::Max]);
+            plan.add(server, silent, &[Kind::Idle, Kind::Rate(options.rate), Kind::Max]);
         }
     }
     // The straight line a + N·r needs more N than the table has.
     for server in servers.iter().filter(|server| server.is_sweeping("spin", "full")) {
         for &silent in &options.series {
-            plan.add(server, silent, &[Kind::Setup, Kind::Idle]);
+            plan.add(server, silent, &[Kind::Idle]);
         }
     }
     for server in servers.iter().filter(|server| on_the_load_curve(server)) {
@@ -206,16 +210,6 @@ mod tests {
                 assert!(!plan[..i].contains(one), "{one:?} twice");
             }
             assert!(plan.iter().any(|m| m.cell.server == Server::Echo && m.kind == Kind::Max));
-        }
-    }
-
-    #[test]
-    fn every_counted_run_has_a_set_up_run_to_take_off() {
-        let plan = plan(&Options::full());
-        for one in plan.iter().filter(|m| m.kind == Kind::Idle || m.kind == Kind::Max) {
-            if matches!(one.cell.server, Server::Own { .. }) {
-                assert!(plan.iter().any(|m| m.cell == one.cell && m.kind == Kind::Setup), "{one:?}");
-            }
         }
     }
 

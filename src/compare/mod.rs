@@ -5,19 +5,20 @@
 //! | `matrix` | what is measured: servers, cells, kinds of run |
 //! | `client`, `arrivals` | the load: open loop, closed loop, planned send times; every answer checked |
 //! | `serving`, `silent`, `echo` | the child processes: a server, the holder of silent connections, the null test |
-//! | `machine`, `procfs` | what the system says: of the machine, of a process |
+//! | `machine`, `procfs`, `counters` | what the system says of the machine and of a process, and a server of itself |
 //! | `cell` | one run: start, fill, warm up, measure, stop |
 //! | `rounds` | all runs: order, repeats, what is thrown away |
 //! | `results` | what was measured, as it stands in the JSON file |
 //! | `fit`, `findings` | what follows from it: the cost model, predictions, break-even points |
 //! | `table`, `page`, `figures`, `plot`, `lang` | how it is told |
 //!
-//! Nothing here knows how a server works inside: our own is measured from outside like any other, and only its
-//! counters, written at exit, are read besides.
+//! Nothing here knows how a server works inside: our own is measured from outside like any other, and only its counters
+//! are read besides.
 
 pub mod arrivals;
 pub mod cell;
 pub mod client;
+pub mod counters;
 pub mod echo;
 pub mod figures;
 pub mod findings;

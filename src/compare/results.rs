@@ -64,7 +64,9 @@ pub struct Sample {
     pub answered: u64,
     /// Requests that were due in it.
     pub due: u64,
-    /// Processor time of the server ÷ time that passed; 1 is one core.
+    /// Processor time of the server in it.
+    pub cpu_s: f64,
+    /// That ÷ the time that passed while it was measured; 1 is one core.
     pub cpu_share: f64,
     /// Resident memory at the end.
     pub memory_kib: Option<u64>,
@@ -72,12 +74,10 @@ pub struct Sample {
     pub voluntary_switches: u64,
     /// Times it was put aside in the phase (first threads).
     pub involuntary_switches: u64,
-    /// Right answers over the server's whole life: equal to its own count, or the run is not here.
-    pub life_answers: u64,
-    /// Its whole life, seconds.
-    pub life_s: Option<f64>,
-    /// Its counters over its whole life.
-    pub counters: Option<Stats>,
+    /// What the server counted: in the phase where its counters can be read meanwhile, else over its whole life.
+    pub counted: Option<Counted>,
+    /// Its counters over its whole life. Its answers are as many as the client's, or the run is not here.
+    pub life: Option<Stats>,
     /// What strangers took.
     pub noise: Noise,
     /// The slower of two calibration loops, before and after.
@@ -231,7 +231,7 @@ impl Point {
 
     /// Processor time per answer, µs.
     pub fn cpu_us_per_answer(&self) -> Option<f64> {
-        self.median(|run| run.cpu_share * run.wall_s / run.answered as f64 * 1e6)
+        self.median(|run| run.cpu_s / run.answered as f64 * 1e6)
     }
 }
 
@@ -257,19 +257,17 @@ impl Results {
             (sum.0 + point.runs.len(), sum.1 + point.thrown_noisy, sum.2 + point.thrown_slow)
         })
     }
+}
 
-    /// What the counters of a point say without starting, filling and stopping: the mean `Setup` run of the same cell is
-    /// taken off each run. Gives `value` the counters and the seconds in which they were counted, and returns the median.
-    pub fn counted(&self, point: &Point, value: impl Fn(&Counted) -> f64) -> Option<f64> {
-        let setup = self.point(&point.what.cell.server, point.what.cell.silent, Kind::Setup)?;
-        let setups: Vec<Counted> = setup.runs.iter().filter_map(Counted::of).collect();
-        let base = Counted::mean(&setups)?;
-        median(point.runs.iter().filter_map(Counted::of).map(|run| value(&run.less(&base))))
+impl Point {
+    /// The median over the runs of something that the server counted.
+    pub fn counted(&self, value: impl Fn(&Counted) -> f64) -> Option<f64> {
+        median(self.runs.iter().filter_map(|run| run.counted.as_ref()).map(value))
     }
 }
 
-/// The counters that the report uses, as differences.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+/// The counters that the report uses, over some time.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Counted {
     /// Seconds in which it was counted.
     pub seconds: f64,
@@ -294,10 +292,10 @@ pub struct Counted {
 }
 
 impl Counted {
-    fn of(run: &Sample) -> Option<Self> {
-        let (stats, seconds) = (run.counters.as_ref()?, run.life_s?);
+    /// What was counted in this many seconds.
+    pub fn of(stats: &Stats, seconds: f64) -> Self {
         let calls = stats.attempts() + stats.waits + stats.watches + stats.sleeps + stats.yields;
-        Some(Self {
+        Self {
             seconds,
             answers: stats.requests() as f64,
             sweeps: stats.sweeps as f64,
@@ -308,32 +306,23 @@ impl Counted {
             sleeps: stats.sleeps as f64,
             asked_s: stats.sleep_asked_ns as f64 * 1e-9,
             slept_s: stats.slept_ns as f64 * 1e-9,
-        })
-    }
-
-    fn each(&self, other: &Self, f: impl Fn(f64, f64) -> f64) -> Self {
-        Self {
-            seconds: f(self.seconds, other.seconds),
-            answers: f(self.answers, other.answers),
-            sweeps: f(self.sweeps, other.sweeps),
-            idle_sweeps: f(self.idle_sweeps, other.idle_sweeps),
-            attempts: f(self.attempts, other.attempts),
-            would_blocks: f(self.would_blocks, other.would_blocks),
-            calls: f(self.calls, other.calls),
-            sleeps: f(self.sleeps, other.sleeps),
-            asked_s: f(self.asked_s, other.asked_s),
-            slept_s: f(self.slept_s, other.slept_s),
         }
     }
 
-    fn mean(all: &[Self]) -> Option<Self> {
-        let sum = all.iter().fold(Self::default(), |sum, one| sum.each(one, |a, b| a + b));
-        (!all.is_empty()).then(|| sum.each(&sum, |a, _| a / all.len() as f64))
-    }
-
-    fn less(&self, base: &Self) -> Self {
-        // A set-up that happened to count more than a whole run leaves nothing, not less than nothing.
-        self.each(base, |run, base| (run - base).max(0.0))
+    /// What was counted since an earlier reading.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            seconds: self.seconds - earlier.seconds,
+            answers: self.answers - earlier.answers,
+            sweeps: self.sweeps - earlier.sweeps,
+            idle_sweeps: self.idle_sweeps - earlier.idle_sweeps,
+            attempts: self.attempts - earlier.attempts,
+            would_blocks: self.would_blocks - earlier.would_blocks,
+            calls: self.calls - earlier.calls,
+            sleeps: self.sleeps - earlier.sleeps,
+            asked_s: self.asked_s - earlier.asked_s,
+            slept_s: self.slept_s - earlier.slept_s,
+        }
     }
 }
 
@@ -351,12 +340,6 @@ mod tests {
         Measurement { cell: Cell { server, silent: 0 }, kind }
     }
 
-    fn run(seconds: f64, sweeps: u64, answers: u64) -> Sample {
-        let mut stats = Stats { sweeps, idle_sweeps: sweeps / 2, accepts: 10 * sweeps, ..Stats::default() };
-        stats.answers[1] = answers;
-        Sample { life_s: Some(seconds), counters: Some(stats), life_answers: answers, ..Sample::default() }
-    }
-
     fn results(points: Vec<Point>) -> Results {
         Results {
             schema: SCHEMA,
@@ -370,18 +353,21 @@ mod tests {
     }
 
     #[test]
-    fn what_a_set_up_counts_is_taken_off() {
-        let setup = Point { runs: vec![run(0.1, 90, 1), run(0.1, 110, 1)], ..Point::new(what(Kind::Setup)) };
-        let idle = Point { runs: vec![run(1.1, 1100, 1)], ..Point::new(what(Kind::Idle)) };
-        let results = results(vec![setup, idle]);
-        let sweeps_a_second = results.counted(&results.points[1], |c| c.sweeps / c.seconds).unwrap();
-        assert!((sweeps_a_second - 1000.0).abs() < 1e-6, "{sweeps_a_second}");
-    }
-
-    #[test]
-    fn without_a_set_up_nothing_is_said() {
-        let results = results(vec![Point { runs: vec![run(1.0, 1, 1)], ..Point::new(what(Kind::Idle)) }]);
-        assert_eq!(results.counted(&results.points[0], |c| c.sweeps), None);
+    fn what_was_counted_before_is_taken_off() {
+        let stats = |sweeps, answers| {
+            let mut stats =
+                Stats { sweeps, idle_sweeps: sweeps / 2, accepts: 10 * sweeps, ..Stats::default() };
+            stats.answered(200);
+            stats.answers[1] *= answers;
+            stats
+        };
+        let counted = Counted::of(&stats(1_000_100, 5), 0.0).since(&Counted::of(&stats(1_000_000, 3), -0.1));
+        assert_eq!((counted.sweeps, counted.idle_sweeps, counted.attempts), (100.0, 50.0, 1000.0));
+        assert_eq!((counted.answers, counted.seconds), (2.0, 0.1));
+        let runs = [counted, Counted { sweeps: 300.0, ..counted }, Counted { sweeps: 200.0, ..counted }];
+        let runs = runs.map(|counted| Sample { counted: Some(counted), ..Sample::default() });
+        let point = Point { runs: runs.to_vec(), ..Point::new(what(Kind::Idle)) };
+        assert_eq!(point.counted(|c| c.sweeps / c.seconds), Some(2000.0));
     }
 
     #[test]

@@ -29,7 +29,6 @@ pub fn estimate(what: &Measurement, options: &Options) -> f64 {
     let start = 0.06 + what.cell.silent as f64 * 60e-6;
     start
         + match what.kind {
-            Kind::Setup => 0.0,
             Kind::Idle => options.seconds,
             Kind::Rate(_) | Kind::Max => options.seconds + cell::warm_up(options.seconds).as_secs_f64(),
         }

@@ -175,7 +175,7 @@ fn command(server: &Server, site: &Site, port: u16) -> io::Result<(Command, bool
         Server::Own { model, idle, sweep } => {
             let mut command = Command::new(std::env::current_exe()?);
             command.arg(site.root()).args(["--bind", "127.0.0.1", "--port", "0", "-q", "--model", model]);
-            command.arg("--report-json").arg(site.report());
+            command.arg("--report-json").arg(site.report()).arg("--counters");
             for (flag, value) in [("--idle", idle), ("--sweep", sweep)] {
                 if let Some(value) = value {
                     command.args([flag, value]);
