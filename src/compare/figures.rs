@@ -4,7 +4,7 @@ use super::findings::{self, Row};
 use super::fit::Line;
 use super::lang::Lang;
 use super::matrix::{Kind, Server};
-use super::plot::{Axis, Plot, Style};
+use super::plot::{Axis, NORMAL, Plot, Style, WIDE};
 use super::results::Results;
 use super::table::{count, number, percent};
 
@@ -28,7 +28,7 @@ pub fn all(results: &Results, lang: Lang) -> Vec<Figure> {
     let styles = Styles::of(&rows);
     [
         pareto(results, &rows, &styles, lang),
-        sweeps(results, lang),
+        sweeps(results, &styles, lang),
         latency(results, &rows, &styles, lang),
         load(results, &styles, lang),
     ]
@@ -77,6 +77,15 @@ fn pareto(results: &Results, rows: &[Row], styles: &Styles, lang: Lang) -> Optio
     if shown.is_empty() {
         return None;
     }
+    let spread = |row: &Row| {
+        let point = results.point(&row.cell.server, row.cell.silent, Kind::Rate(results.options.rate));
+        point.and_then(|point| point.range(|run| Some(run.p50_p99_us?[1])))
+    };
+    let heights = || {
+        shown
+            .iter()
+            .flat_map(|(row, _, p99)| [Some(*p99), spread(row).map(|s| s.0), spread(row).map(|s| s.1)])
+    };
     let x_label = lang.pick("idle CPU, % of one core (log)", "空闲时的 CPU，占一个核的 %（对数）");
     let y_label = lang.pick("p99 latency, µs (log)", "p99 延迟，µs（对数）");
     let panels = results.options.silent.iter().filter_map(|silent| {
@@ -85,13 +94,12 @@ fn pareto(results: &Results, rows: &[Row], styles: &Styles, lang: Lang) -> Optio
             return None;
         }
         let x = Axis::log(x_label, [LEAST_PERCENT, 100.0]).floor(LEAST_PERCENT, "≤0.01");
-        let y = Axis::log(y_label, shown.iter().map(|(_, _, p99)| *p99));
+        let y = Axis::log(y_label, heights().flatten());
         let title = format!("N = {}", count(*silent));
-        let mut plot = Plot::new(&format!("{title}: {y_label} / {x_label}"), x, y, 6);
+        let mut plot = Plot::new(&format!("{title}: {y_label} / {x_label}"), NORMAL, x, y, 3);
         for (row, cpu, p99) in &panel {
             let style = styles.get(&row.cell.server);
-            let point = results.point(&row.cell.server, row.cell.silent, Kind::Rate(results.options.rate));
-            if let Some((low, high)) = point.and_then(|point| point.range(|run| Some(run.p50_p99_us?[1]))) {
+            if let Some((low, high)) = spread(row) {
                 plot.spread(cpu.max(LEAST_PERCENT), low, high, style);
             }
             let name = row.cell.server.name();
@@ -141,7 +149,7 @@ fn heads(lang: Lang, pairs: &[(&str, &str)]) -> Vec<String> {
 /// Where N = 0 is drawn on a logarithmic axis.
 const ZERO_AT: f64 = 0.3;
 
-fn sweeps(results: &Results, lang: Lang) -> Option<Figure> {
+fn sweeps(results: &Results, styles: &Styles, lang: Lang) -> Option<Figure> {
     let all = findings::sweeps(results);
     let most = all.iter().flat_map(|sweeps| &sweeps.points).map(|point| point.silent).max()? as f64;
     if most == 0.0 {
@@ -157,14 +165,13 @@ fn sweeps(results: &Results, lang: Lang) -> Option<Figure> {
         let highest = all.iter().flat_map(|s| &s.points).map(value).fold(0.0, f64::max);
         // At least two decades, so that a flat line looks flat.
         let y = Axis::log(title, [lowest.min(highest / 100.0), highest * 1.5]);
-        let mut plot = Plot::new(&format!("{title} / {x_label}"), x, y, 9);
-        for (series, sweeps) in all.iter().enumerate() {
-            let style = Style { series, hollow: sweeps.sweep != "full" };
+        let mut plot = Plot::new(&format!("{title} / {x_label}"), NORMAL, x, y, 9);
+        for sweeps in &all {
+            let style = styles.get(&Server::sweeping("spin", &sweeps.sweep));
             if let Some(line) = sweeps.line {
                 let curve: Vec<(f64, f64)> = (0..=60)
-                    .map(|i| ZERO_AT * (most / ZERO_AT).powf(f64::from(i) / 60.0))
-                    .map(|x| (x, if x <= ZERO_AT { 0.0 } else { x }))
-                    .map(|(x, n)| (x, model(sweeps, &line, n)))
+                    .map(|i| most.powf(f64::from(i) / 60.0))
+                    .map(|n| (n, model(sweeps, &line, n)))
                     .collect();
                 plot.line(&curve, style, true);
             }
@@ -291,7 +298,7 @@ fn latency(results: &Results, rows: &[Row], styles: &Styles, lang: Lang) -> Opti
                 Lang::En => format!("N = {}, {since}", count(silent)),
                 Lang::Zh => format!("N = {}，{since}", count(silent)),
             };
-            let mut plot = Plot::new(&title, x, y, 15);
+            let mut plot = Plot::new(&title, NORMAL, x, y, 15);
             for (server, from_planned, from_sent) in &curves {
                 let curve = if planned { from_planned } else { from_sent };
                 let points: Vec<(f64, f64)> =
@@ -364,7 +371,7 @@ fn load(results: &Results, styles: &Styles, lang: Lang) -> Option<Figure> {
     let y_label = lang.pick("CPU time per request, µs (log)", "每个请求的 CPU 时间，µs（对数）");
     let x = Axis::log(x_label, all().map(|point| point.0));
     let y = Axis::log(y_label, all().map(|point| point.1));
-    let mut plot = Plot::new(&format!("{y_label} / {x_label}"), x, y, 14);
+    let mut plot = Plot::new(&format!("{y_label} / {x_label}"), WIDE, x, y, 14);
     for curve in &curves {
         let style = styles.get(&curve.server);
         plot.line(&curve.points, style, false);

@@ -31,7 +31,8 @@ pub enum Server {
 pub const SWEEPING: &str = "nonblocking";
 
 impl Server {
-    fn sweeping(idle: &str, sweep: &str) -> Self {
+    /// The server that sweeps, with this idle strategy and this sweep.
+    pub fn sweeping(idle: &str, sweep: &str) -> Self {
         Self::Own { model: SWEEPING.to_owned(), idle: Some(idle.to_owned()), sweep: Some(sweep.to_owned()) }
     }
 

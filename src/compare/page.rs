@@ -58,10 +58,12 @@ fn findings_section(page: &mut String, results: &Results, lang: Lang) {
 fn figure_section(page: &mut String, figure: &Figure, count: usize, lang: Lang) {
     let _ = writeln!(
         page,
-        "<section id=\"{}\">\n<h2>{count}. {}</h2>\n<p class=\"caption\">{}</p>\n<div class=\"panels\">",
+        "<section id=\"{}\">\n<h2>{count}. {}</h2>\n<p class=\"caption\">{}</p>\n\
+         <div class=\"panels\" style=\"--rows: {}\">",
         figure.id,
         escape(&figure.title),
-        escape(&figure.caption)
+        escape(&figure.caption),
+        figure.panels.len().div_ceil(2)
     );
     for (title, svg) in &figure.panels {
         let _ = writeln!(page, "<figure>\n<figcaption>{}</figcaption>\n{svg}\n</figure>", escape(title));

@@ -114,8 +114,11 @@ fn tick(value: f64) -> String {
     format!("{rounded}{unit}")
 }
 
-const WIDTH: f64 = 560.0;
-const HEIGHT: f64 = 380.0;
+/// Width and height of a plot that stands beside others, in units of about a pixel.
+pub const NORMAL: (f64, f64) = (470.0, 350.0);
+/// Of one that stands alone.
+pub const WIDE: (f64, f64) = (820.0, 430.0);
+
 const LEFT: f64 = 62.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 48.0;
@@ -126,6 +129,8 @@ const CHARACTER: f64 = 6.1;
 
 /// A plot being drawn.
 pub struct Plot {
+    width: f64,
+    height: f64,
     x: Axis,
     y: Axis,
     right: f64,
@@ -141,8 +146,10 @@ pub struct Plot {
 
 impl Plot {
     /// An empty plot. `edge` is the room in characters for labels on the right.
-    pub fn new(title: &str, x: Axis, y: Axis, edge: usize) -> Self {
+    pub fn new(title: &str, (width, height): (f64, f64), x: Axis, y: Axis, edge: usize) -> Self {
         Self {
+            width,
+            height,
             x,
             y,
             right: 16.0 + edge as f64 * CHARACTER,
@@ -155,11 +162,11 @@ impl Plot {
     }
 
     fn px(&self, x: f64) -> f64 {
-        LEFT + self.x.part(x) * (WIDTH - LEFT - self.right)
+        LEFT + self.x.part(x) * (self.width - LEFT - self.right)
     }
 
     fn py(&self, y: f64) -> f64 {
-        HEIGHT - BOTTOM - self.y.part(y) * (HEIGHT - TOP - BOTTOM)
+        self.height - BOTTOM - self.y.part(y) * (self.height - TOP - BOTTOM)
     }
 
     /// A line through points, dashed for what was computed and not measured.
@@ -222,7 +229,7 @@ impl Plot {
     /// A ring with a line down to the axis: a point worth reading off.
     pub fn ring(&mut self, x: f64, y: f64, label: &str) {
         let (px, py) = (self.px(x), self.py(y));
-        let bottom = HEIGHT - BOTTOM;
+        let bottom = self.height - BOTTOM;
         let _ = writeln!(
             self.body,
             r#"<path class="guide" d="M{px:.1} {py:.1}V{bottom:.1}"/><circle class="ring" cx="{px:.1}" cy="{py:.1}" r="9"/>"#
@@ -243,9 +250,11 @@ impl Plot {
 
     /// The SVG element.
     pub fn finish(mut self) -> String {
-        let (left, right, top, bottom) = (LEFT, WIDTH - self.right, TOP, HEIGHT - BOTTOM);
+        let (left, right, top, bottom) = (LEFT, self.width - self.right, TOP, self.height - BOTTOM);
         let mut svg = format!(
-            "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n",
+            "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">\n",
+            self.width,
+            self.height,
             escape(&self.title)
         );
         for (value, text) in &self.x.ticks {
@@ -271,7 +280,7 @@ impl Plot {
             svg,
             r#"<path class="axis" d="M{left} {top}V{bottom}H{right:.1}"/><text class="axis-label" x="{:.1}" y="{}" text-anchor="middle">{}</text><text class="axis-label" transform="translate(14 {:.1})rotate(-90)" text-anchor="middle">{}</text>"#,
             (left + right) / 2.0,
-            HEIGHT - 8.0,
+            self.height - 8.0,
             escape(&self.x.label),
             (top + bottom) / 2.0,
             escape(&self.y.label)
@@ -292,7 +301,7 @@ impl Plot {
             places.push(places.last().map_or(*y, |above| y.max(above + LINE)));
         }
         // What was pushed out at the bottom pushes the others back up.
-        let mut limit = HEIGHT - BOTTOM + 4.0;
+        let mut limit = self.height - BOTTOM + 4.0;
         for place in places.iter_mut().rev() {
             *place = place.min(limit);
             limit = *place - LINE;
@@ -399,7 +408,8 @@ mod tests {
 
     #[test]
     fn nothing_that_comes_from_outside_becomes_markup() {
-        let mut plot = Plot::new("<t>", Axis::log("<x>", [1.0, 10.0]), Axis::log("\"y\"", [1.0, 10.0]), 5);
+        let mut plot =
+            Plot::new("<t>", NORMAL, Axis::log("<x>", [1.0, 10.0]), Axis::log("\"y\"", [1.0, 10.0]), 5);
         plot.mark(2.0, 2.0, Style::default(), "<script>");
         plot.label(2.0, 2.0, "a & b");
         plot.edge_label(2.0, "<b>", Style::default());
@@ -411,13 +421,13 @@ mod tests {
 
     #[test]
     fn labels_keep_out_of_each_others_way() {
-        let mut plot = Plot::new("t", Axis::log("x", [1.0, 100.0]), Axis::log("y", [1.0, 100.0]), 0);
+        let mut plot = Plot::new("t", NORMAL, Axis::log("x", [1.0, 100.0]), Axis::log("y", [1.0, 100.0]), 0);
         for _ in 0..6 {
             plot.mark(10.0, 10.0, Style::default(), "here");
             plot.label(10.0, 10.0, "a label");
         }
         let mut svg = String::new();
-        plot.place_labels(&mut svg, [LEFT, TOP, WIDTH, HEIGHT - BOTTOM]);
+        plot.place_labels(&mut svg, [LEFT, TOP, NORMAL.0, NORMAL.1 - BOTTOM]);
         let labels = &plot.taken[6..];
         for (i, one) in labels.iter().enumerate() {
             for two in &labels[i + 1..] {
@@ -428,7 +438,7 @@ mod tests {
 
     #[test]
     fn edge_labels_are_a_line_apart_and_inside() {
-        let mut plot = Plot::new("t", Axis::log("x", [1.0, 100.0]), Axis::log("y", [1.0, 100.0]), 10);
+        let mut plot = Plot::new("t", NORMAL, Axis::log("x", [1.0, 100.0]), Axis::log("y", [1.0, 100.0]), 10);
         for i in 0..10 {
             plot.edge_label(1.0, &format!("l{i}"), Style::default());
         }
@@ -442,6 +452,6 @@ mod tests {
         assert_eq!(ys.len(), 10);
         ys.sort_by(f64::total_cmp);
         assert!(ys.windows(2).all(|pair| pair[1] - pair[0] > LINE - 0.2), "{ys:?}");
-        assert!(ys.iter().all(|y| (0.0..HEIGHT).contains(y)));
+        assert!(ys.iter().all(|y| (0.0..NORMAL.1).contains(y)));
     }
 }
