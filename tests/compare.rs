@@ -53,7 +53,7 @@ fn a_tiny_matrix_is_measured_counted_and_told() {
     let spin =
         Server::Own { model: "nonblocking".into(), idle: Some("spin".into()), sweep: Some("full".into()) };
     let idle = results.point(&spin, 3, Kind::Idle).unwrap();
-    assert!(idle.runs[0].counted.unwrap().would_blocks > 0, "who spins reads in vain");
+    assert!(idle.runs[0].counted.unwrap().would_blocks > 0.0, "who spins reads in vain");
 
     assert!(text.contains("echo (null test)") && text.contains("spin full"), "{text}");
     let page = std::fs::read_to_string(page).unwrap();

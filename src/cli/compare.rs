@@ -18,7 +18,7 @@ use crate::compare::lang::Lang;
 use crate::compare::matrix::{Kind, Measurement};
 use crate::compare::results::Results;
 use crate::compare::rounds::{self, Watch};
-use crate::compare::{Options, echo, page, silent, table};
+use crate::compare::{Options, echo, figures, page, silent, table};
 use crate::config::{Model, Sweep};
 use crate::idle::IdleStrategy;
 
@@ -97,6 +97,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
+    /// Write each plot of the page as an SVG file into a folder
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
+
     /// Measure nothing: tell again what a file written by --json holds
     #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "full", "models", "idle", "sweep", "silent", "active",
         "rate", "arrivals", "seconds", "rounds", "noise", "external", "json"])]
@@ -154,6 +158,15 @@ impl Args {
         }
         if let Some(file) = &self.html {
             write(file, &page::render(&results, lang))?;
+        }
+        if let Some(folder) = &self.plots {
+            fs::create_dir_all(folder)
+                .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+            for figure in figures::all(&results, lang) {
+                for (i, (_, svg)) in figure.panels.iter().enumerate() {
+                    write(&folder.join(format!("{}-{}.svg", figure.id, i + 1)), &page::standalone(svg))?;
+                }
+            }
         }
         print!("{}", table::render(&results, lang));
         Ok(())

@@ -67,7 +67,7 @@ pub fn run(
     let pids = procfs::tree(serving.pid());
     let switched = procfs::switches(&pids);
     let counters =
-        |address| counters::read(address).map_err(|error| Trouble::Answer(format!("counters: {error}")));
+        |address| counters::read(address).map_err(|error| Trouble::Connection(format!("counters: {error}")));
     let is_live = what.cell.server.has_live_counters();
     let before = if is_live { Some(counters(serving.address)?) } else { None };
     let (quiet, cpu, start) = (Quiet::read(alone), procfs::cpu_seconds(&pids), Instant::now());
@@ -168,7 +168,8 @@ impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::NoAnswer => Self::NoAnswer,
-            other => Self::Answer(other.to_string()),
+            Failure::WrongAnswer(why) => Self::Answer(why),
+            Failure::Io(error) => Self::Connection(error.to_string()),
         }
     }
 }

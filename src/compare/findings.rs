@@ -496,7 +496,7 @@ pub(super) mod tests {
         let mut options = Options::full();
         options.curve.push(200_000.0);
         let all = sentences(&model(options), Lang::En).join("\n");
-        assert!(all.contains("less processor time than epoll above 100,0"), "{all}");
+        assert!(all.contains("less processor time than epoll above 100,000"), "{all}");
     }
 
     #[test]

@@ -134,7 +134,10 @@ pub fn plan(options: &Options) -> Vec<Measurement> {
         }
     }
     // The straight line a + N·r needs more N than the table has.
-    for server in servers.iter().filter(|server| server.is_sweeping("spin", "full")) {
+    for server in servers
+        .iter()
+        .filter(|server| server.is_sweeping("spin", "full") || server.is_sweeping("spin", "hot"))
+    {
         for &silent in &options.series {
             plan.add(server, silent, &[Kind::Idle]);
         }

@@ -114,7 +114,7 @@ impl Options {
             budget_s: None,
             series: vec![1, 3, 10, 30, 100, 300, 1000, 3000, 10_000],
             curve: vec![200.0, 500.0, 1000.0, 5000.0, 10_000.0, 20_000.0, 40_000.0, 80_000.0],
-            noise_limit: 0.02,
+            noise_limit: 0.03,
             ..Self::quick()
         }
     }

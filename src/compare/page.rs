@@ -10,6 +10,8 @@ use super::results::Results;
 use super::table;
 
 const STYLE: &str = include_str!("page.css");
+/// The palette in both themes, and how plots look: also for a plot that stands alone.
+const PLOT_STYLE: &str = include_str!("plot.css");
 
 /// The whole page.
 pub fn render(results: &Results, lang: Lang) -> String {
@@ -18,7 +20,7 @@ pub fn render(results: &Results, lang: Lang) -> String {
         "<!doctype html>\n<html lang=\"{}\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title} · wouldblock compare</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<header>\n<p class=\"kicker\"><code>wouldblock compare</code></p>\n<h1>{title}</h1>\n",
+         <style>\n{PLOT_STYLE}{STYLE}</style>\n</head>\n<body>\n<header>\n<p class=\"kicker\"><code>wouldblock compare</code></p>\n<h1>{title}</h1>\n",
         lang.tag()
     );
     let lead = lang.pick(
@@ -37,6 +39,13 @@ pub fn render(results: &Results, lang: Lang) -> String {
     method_section(&mut page, results, lang);
     page.push_str("</main>\n</body>\n</html>\n");
     page
+}
+
+/// A plot as a file of its own; it follows the theme of whoever shows it.
+pub fn standalone(svg: &str) -> String {
+    let style = format!("{PLOT_STYLE}svg {{ background: var(--card); font-family: system-ui, sans-serif; }}");
+    let namespace = svg.replacen("<svg ", "<svg xmlns=\"http://www.w3.org/2000/svg\" ", 1);
+    namespace.replacen(">\n", &format!(">\n<style>\n{style}\n</style>\n"), 1) + "\n"
 }
 
 fn findings_section(page: &mut String, results: &Results, lang: Lang) {
@@ -273,10 +282,19 @@ mod tests {
     }
 
     #[test]
+    fn a_plot_that_stands_alone_brings_its_colours() {
+        let figures = figures::all(&model(Options::quick()), Lang::En);
+        let svg = standalone(&figures[0].panels[0].1);
+        assert!(svg.starts_with("<svg xmlns=") && svg.ends_with("</svg>\n"));
+        assert_eq!(svg.matches("<style>").count(), 1);
+        assert!(svg.contains("prefers-color-scheme: dark"));
+    }
+
+    #[test]
     fn all_colours_of_the_palette_exist_in_both_themes() {
         for i in 0..crate::compare::plot::COLOURS {
-            assert_eq!(STYLE.matches(&format!("--s{i}:")).count(), 2, "--s{i}");
-            assert!(STYLE.contains(&format!(".s{i} ")), ".s{i}");
+            assert_eq!(PLOT_STYLE.matches(&format!("--s{i}:")).count(), 2, "--s{i}");
+            assert!(PLOT_STYLE.contains(&format!(".s{i} ")), ".s{i}");
         }
     }
 }

@@ -101,8 +101,10 @@ pub enum Trouble {
     },
     /// It answered nobody.
     NoAnswer,
-    /// It answered wrongly, or a connection broke.
+    /// It answered wrongly.
     Answer(String),
+    /// A connection broke, or was refused.
+    Connection(String),
     /// It counted other answers than the client.
     Miscounted {
         /// By its counters.
@@ -129,8 +131,10 @@ impl Trouble {
             (Self::NotHeld { held }, Lang::Zh) => format!("只保住了 {held} 个沉默连接"),
             (Self::NoAnswer, Lang::En) => "answers nobody: stuck".to_owned(),
             (Self::NoAnswer, Lang::Zh) => "谁也不答：堵住了".to_owned(),
-            (Self::Answer(why), Lang::En) => format!("wrong: {why}"),
+            (Self::Answer(why), Lang::En) => format!("answered wrongly: {why}"),
             (Self::Answer(why), Lang::Zh) => format!("答错了：{why}"),
+            (Self::Connection(why), Lang::En) => format!("the connection broke: {why}"),
+            (Self::Connection(why), Lang::Zh) => format!("连接断了：{why}"),
             (Self::Miscounted { server, client }, Lang::En) => {
                 format!("counted {server} answers, the client {client}")
             }

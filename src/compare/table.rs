@@ -9,7 +9,7 @@ use super::lang::Lang;
 use super::matrix::Server;
 use super::results::Results;
 
-/// Three significant digits, thousands separated; a dash for what is not a number.
+/// Three significant digits, four from 1,000 on, thousands separated; a dash for what is not a number.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     if !value.is_finite() {
@@ -17,7 +17,9 @@ pub fn number(value: f64) -> String {
     } else if size == 0.0 {
         "0".to_owned()
     } else if size >= 999.5 {
-        let grouped = count(size.round() as usize);
+        // Four digits of large numbers: none of what is measured is known better.
+        let unit = 10f64.powf((size.log10().floor() - 3.0).max(0.0));
+        let grouped = count(((size / unit).round() * unit) as usize);
         if value < 0.0 { format!("-{grouped}") } else { grouped }
     } else {
         let decimals = match size {
@@ -316,12 +318,12 @@ pub fn render(results: &Results, lang: Lang) -> String {
                 Lang::En => writeln!(
                     text,
                     "  N = {}, {what}: predicted {predicted}, measured {measured} (× {ratio})",
-                    p.silent
+                    count(p.silent)
                 ),
                 Lang::Zh => writeln!(
                     text,
                     "  N = {}，{what}：预测 {predicted}，实测 {measured}（× {ratio}）",
-                    p.silent
+                    count(p.silent)
                 ),
             };
         }
@@ -335,7 +337,7 @@ pub fn render(results: &Results, lang: Lang) -> String {
         );
         for (name, silent, asked, slept) in sleeps {
             let (asked, slept) = (number(asked), number(slept));
-            let _ = writeln!(text, "  {name}, N = {silent}: {asked} µs → {slept} µs");
+            let _ = writeln!(text, "  {name}, N = {}: {asked} µs → {slept} µs", count(silent));
         }
     }
     let _ = writeln!(text, "\n{}\n{}", machine(results, lang), thrown(results, lang));
@@ -360,7 +362,7 @@ mod tests {
             (123.4, "123"),
             (999.4, "999"),
             (999.6, "1,000"),
-            (1234567.8, "1,234,568"),
+            (1234567.8, "1,235,000"),
             (-1234.6, "-1,235"),
             (f64::NAN, "–"),
         ];
