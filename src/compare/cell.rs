@@ -114,7 +114,8 @@ pub fn run(
             (Some((before, from)), Some((after, to)), _) => {
                 Some(Counted::of(&after, 0.0).since(&Counted::of(&before, -(to - from).as_secs_f64())))
             }
-            (_, _, Some(report)) => Some(Counted::of(&report.stats, report.uptime_s)),
+            // Silent connections cost calls when they come and go, which are not the price of an answer.
+            (_, _, Some(report)) if silent == 0 => Some(Counted::of(&report.stats, report.uptime_s)),
             _ => None,
         },
         life: report.map(|report| report.stats),

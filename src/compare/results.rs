@@ -74,7 +74,8 @@ pub struct Sample {
     pub voluntary_switches: u64,
     /// Times it was put aside in the phase (first threads).
     pub involuntary_switches: u64,
-    /// What the server counted: in the phase where its counters can be read meanwhile, else over its whole life.
+    /// What the server counted: in the phase where its counters can be read meanwhile, else over its whole life if nobody was
+    /// silent.
     pub counted: Option<Counted>,
     /// Its counters over its whole life. Its answers are as many as the client's, or the run is not here.
     pub life: Option<Stats>,
