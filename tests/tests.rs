@@ -5,6 +5,7 @@ mod common; // a service made up, a connection driven without a socket, the loop
 mod architecture; // who may import whom; http/ knows no I/O
 mod chapter; // the teaching pages: written from tests/chapter/pages, listings from src/
 mod cli; // the real binary: flags, signals, exit codes, report, log; curl and ab as clients
+mod compare; // a tiny matrix measured, counted by both sides, told in two languages
 mod lifecycle; // the loop stepped in the test's thread, its clock moved: keep-alive, deadlines, half-close, crowds
 mod operation; // what an operator sets: deadlines, places, listening, TLS, logs, flags, packaging
 mod protocol; // tables of raw requests, fed whole, octet by octet, glued together; any splitting, same answer

@@ -32,7 +32,7 @@ enum Command {
     /// Judge any HTTP/1.1 server from outside, rule by rule
     Check(check::Args),
     /// Measure what each way of waiting costs on this machine
-    Compare(compare::Args),
+    Compare(Box<compare::Args>),
 }
 
 const EXAMPLES: &str = "\

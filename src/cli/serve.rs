@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::access_log::AccessLog;
 use crate::chapter::Chapter;
+use crate::compare::counters::WithCounters;
 use crate::config::{Config, DEFAULT_ADDRESS, Model, PORT, Sweep};
 use crate::idle::IdleStrategy;
 use crate::live::{Board, Live, Observer, Settings};
@@ -64,6 +65,10 @@ pub(super) struct Args {
     /// At the end, also write the report as JSON to this file
     #[arg(long, value_name = "FILE", hide = true)]
     report_json: Option<PathBuf>,
+
+    /// Answer /_counters with what the loop has counted
+    #[arg(long, hide = true)]
+    counters: bool,
 }
 
 impl Args {
@@ -106,6 +111,9 @@ impl Args {
         };
         let mut worker = Worker::new(content, config.limits.clone(), log);
         worker.observer = observer;
+        let service: Box<dyn Service + Send> =
+            if self.counters { Box::new(WithCounters(site)) } else { Box::new(site) };
+        let worker = Worker::new(service, config.limits.clone(), log);
 
         self.announce(&listener);
         let stats = crate::server::serve(listener, worker, &config, &signals)?;

@@ -1,0 +1,112 @@
+//! `wouldblock compare` from outside, on a matrix so small that it says nothing about speed: what is asserted is the
+//! structure of what it tells.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use wouldblock::compare::matrix::{Kind, Server};
+use wouldblock::compare::results::{Results, Trouble};
+
+/// Runs `compare` on a few cells. On a busy machine no run is quiet: a limit of 100 % keeps them all.
+fn compare(folder: &Path, arguments: &[&str]) -> (Output, Option<Results>) {
+    let json = folder.join("results.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_wouldblock"))
+        .args(["compare", "--seconds", "0.05", "--rounds", "1", "--noise", "100", "--lang", "en", "--json"])
+        .arg(&json)
+        .args(arguments)
+        .output()
+        .unwrap();
+    let results = std::fs::read_to_string(json).ok().map(|json| serde_json::from_str(&json).unwrap());
+    (output, results)
+}
+
+#[test]
+fn a_tiny_matrix_is_measured_counted_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    let arguments = ["--models", "nonblocking", "--idle", "spin", "--sweep", "full", "--silent", "0,3"];
+    let (output, results) =
+        compare(folder.path(), &[&arguments[..], &["--html", page.to_str().unwrap()]].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+
+    let results = results.unwrap();
+    for point in &results.points {
+        assert_eq!(point.trouble, None, "{:?}", point.what);
+        assert_eq!(point.runs.len(), 1, "{:?}", point.what);
+        let run = &point.runs[0];
+        let is_ours = matches!(point.what.cell.server, Server::Own { .. });
+        assert_eq!(run.life.is_some(), is_ours);
+        assert_eq!(run.counted.is_some(), is_ours);
+        if let (Some(life), Some(counted)) = (run.life, run.counted) {
+            // In the phase, and not before: its answers, what was still in flight at its end, the first reading itself.
+            let in_flight = results.options.active as f64;
+            let more = counted.answers - run.answered as f64;
+            assert!((1.0..=1.0 + in_flight).contains(&more), "{:?}: {more} more", point.what);
+            assert!(life.clients_peak > point.what.cell.silent as u64, "the silent were there");
+            assert_eq!(life.answers[1], life.requests(), "every answer was a 200");
+        }
+        let asks = matches!(point.what.kind, Kind::Rate(_) | Kind::Max);
+        assert_eq!(run.answered > 0, asks, "{:?}", point.what);
+        assert_eq!(point.planned.is_some(), matches!(point.what.kind, Kind::Rate(_)));
+    }
+    let spin =
+        Server::Own { model: "nonblocking".into(), idle: Some("spin".into()), sweep: Some("full".into()) };
+    let idle = results.point(&spin, 3, Kind::Idle).unwrap();
+    assert!(idle.runs[0].counted.unwrap().would_blocks > 0.0, "who spins reads in vain");
+
+    assert!(text.contains("echo (null test)") && text.contains("spin full"), "{text}");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("<svg") && page.ends_with("</html>\n"));
+}
+
+#[test]
+fn results_are_told_again_from_their_file_in_the_other_language() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, results) = compare(folder.path(), &["--models", "epoll", "--silent", "0"]);
+    let page = folder.path().join("page.html");
+    let output = Command::new(env!("CARGO_BIN_EXE_wouldblock"))
+        .args(["compare", "--lang", "zh", "--html", page.to_str().unwrap(), "--from"])
+        .arg(folder.path().join("results.json"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("echo（空测）") && text.contains("epoll"), "{text}");
+    assert!(std::fs::read_to_string(page).unwrap().contains("<html lang=\"zh-Hans\""));
+    assert!(results.unwrap().points.iter().all(|point| point.trouble.is_none()));
+}
+
+#[test]
+fn another_server_stands_in_the_same_table_and_one_that_fails_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let good =
+        format!("twin={} {{root}} -q --bind 127.0.0.1 --port {{port}}", env!("CARGO_BIN_EXE_wouldblock"));
+    let (output, results) = compare(
+        folder.path(),
+        &["--models", "epoll", "--silent", "0", "--external", &good, "--external", "broken=false {port}"],
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    let results = results.unwrap();
+    let of = |name: &str| {
+        results.points.iter().filter(move |point| point.what.cell.server.name() == name).collect::<Vec<_>>()
+    };
+    assert!(of("twin").iter().all(|point| point.trouble.is_none() && point.runs.len() == 1));
+    assert!(of("broken").iter().all(|point| matches!(point.trouble, Some(Trouble::Start(_)))));
+    assert!(text.contains("broken, N = 0: did not start: it ended at once"), "{text}");
+}
+
+#[test]
+fn a_file_that_holds_no_results_is_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.json");
+    std::fs::write(&file, "{}").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_wouldblock"))
+        .args(["compare", "--from"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("was not written by `compare --json`"));
+}
