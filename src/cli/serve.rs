@@ -109,11 +109,9 @@ impl Args {
         } else {
             (content, None)
         };
+        let content = if self.counters { Box::new(WithCounters(content)) } else { content };
         let mut worker = Worker::new(content, config.limits.clone(), log);
         worker.observer = observer;
-        let service: Box<dyn Service + Send> =
-            if self.counters { Box::new(WithCounters(site)) } else { Box::new(site) };
-        let worker = Worker::new(service, config.limits.clone(), log);
 
         self.announce(&listener);
         let stats = crate::server::serve(listener, worker, &config, &signals)?;
