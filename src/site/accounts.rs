@@ -154,7 +154,7 @@ pub enum AccountError {
     /// A file without accounts.
     Empty(PathBuf),
     /// A line of a file; with its number.
-    Line(PathBuf, usize, Box<AccountError>),
+    Line(PathBuf, usize, Box<Self>),
 }
 
 impl fmt::Display for AccountError {
