@@ -4,14 +4,14 @@
 const words = {
   zh: {
     I: "等请求", H: "头没收完", B: "跳过请求体", W: "还欠字节", D: "排空后关闭",
-    hot: "常用，每轮都试", quiet: "安静，分批试", me: "本页自己的连接", ours: "循环自己开的静默连接",
+    hot: "常用，每轮都试", quiet: "安静，一次 poll 问一批", me: "本页自己的连接", ours: "循环自己开的静默连接",
     line: (c) => `端口 ${c.port} · ${c.age} · 收 ${c.bytes_in} 字节 · 发 ${c.bytes_out} 字节 · ${c.requests} 个请求 · 静了 ${c.quiet}`,
     more: (n) => `另有 ${n} 个没有画出`,
     old: (s) => `${s} 秒前来的`, since: (s) => `${s} 秒`,
   },
   en: {
     I: "waits for a request", H: "part of a head", B: "reading past a body", W: "owed octets", D: "draining",
-    hot: "hot: tried every sweep", quiet: "quiet: tried in slices", me: "this page's own connection",
+    hot: "hot: tried every sweep", quiet: "quiet: asked in slices", me: "this page's own connection",
     ours: "a silent connection the loop opened to itself",
     line: (c) => `port ${c.port} · ${c.age} · ${c.bytes_in} octets in · ${c.bytes_out} out · ${c.requests} requests · quiet for ${c.quiet}`,
     more: (n) => `${n} more are not drawn`,

@@ -306,8 +306,8 @@ impl Observer {
         self.silent.tend(state.silent_wanted, &mut state.silent_ports);
         let watched = state.watched_until.is_some_and(|until| now < until);
         self.due = now + if watched { WATCHED } else { UNWATCHED };
+        state.settings = settings();
         if watched {
-            state.settings = settings();
             state.cells.clear();
             let mut cells = cells().into_iter();
             state.cells.extend(cells.by_ref().take(CELLS));

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use wouldblock::access_log::AccessLog;
 use wouldblock::config::Config;
+use wouldblock::live::{Board, Live, Observer, Settings};
 use wouldblock::net::{Address, Listener, Worker};
 use wouldblock::server::Server;
 use wouldblock::service::Service;
@@ -17,6 +18,12 @@ use super::Echo;
 
 /// Sweeps after which a test gives up: loopback delivery is prompt, but not promised.
 const PATIENCE: usize = 200_000;
+
+fn bind() -> (Listener, SocketAddr) {
+    let listener = Listener::bind(&[Address::Ip("127.0.0.1:0".parse().unwrap())]).unwrap();
+    let Some(Address::Ip(address)) = listener.addresses().pop() else { panic!("bound to IP") };
+    (listener, address)
+}
 
 pub(crate) struct Stepper {
     server: Server<'static>,
@@ -30,9 +37,22 @@ impl Stepper {
     }
 
     pub(crate) fn serving(config: &Config, service: Box<dyn Service + Send>) -> Self {
-        let listener = Listener::bind(&[Address::Ip("127.0.0.1:0".parse().unwrap())]).unwrap();
-        let Some(Address::Ip(address)) = listener.addresses().pop() else { panic!("bound to IP") };
         let worker = Worker::new(service, config.limits.clone(), AccessLog::off());
+        Self::with(config, worker, bind())
+    }
+
+    /// With the loop's board before the service, as for the chapter.
+    pub(crate) fn live(config: &Config) -> Self {
+        let (listener, address) = bind();
+        let now = Instant::now();
+        let board = Board::new(now, Settings { idle: config.idle, sweep: config.sweep, read_limit: None });
+        let service = Live::new(Echo::default(), board.clone(), "nonblocking");
+        let mut worker = Worker::new(Box::new(service), config.limits.clone(), AccessLog::off());
+        worker.observer = Some(Observer::new(board, Some(address), now));
+        Self::with(config, worker, (listener, address))
+    }
+
+    fn with(config: &Config, worker: Worker, (listener, address): (Listener, SocketAddr)) -> Self {
         // A test's server lives as long as its process needs it.
         let signals: &'static Signals = Box::leak(Box::new(Signals::none().unwrap()));
         Self { server: Server::new(listener, worker, config, signals), now: Instant::now(), address }
