@@ -125,7 +125,7 @@ impl Args {
     }
 
     fn root(&self) -> &Path {
-        self.root.as_deref().unwrap_or(Path::new("html"))
+        self.root.as_deref().unwrap_or_else(|| Path::new("html"))
     }
 
     /// Whether pages may look at the loop. Only the nonblocking model has one to look at.

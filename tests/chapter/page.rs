@@ -245,11 +245,6 @@ impl Body<'_> {
         match verb {
             "listing" => {
                 let (path, anchor) = what.split_once('#').unwrap_or_else(|| panic!("{}: {what}", self.page));
-                if std::env::var("WOULDBLOCK_BLESS").is_ok_and(|v| v == "draft")
-                    && !super::root().join(path).exists()
-                {
-                    return format!("<p>DRAFT {what}</p>");
-                }
                 let code = listing::item(&read(path), anchor)
                     .unwrap_or_else(|error| panic!("{}: {path}: {error}", self.page));
                 let item = anchor.rsplit('/').next().unwrap_or(anchor);
