@@ -74,13 +74,14 @@ function pressed(action, now) {
 function state() {
   for (const element of all("[data-live]")) {
     element.dataset.live = feed.present === null ? "" : feed.present ? "on" : "off";
+    if (feed.present === false && element.classList.contains("needs-loop")) element.hidden = true;
   }
   const text = feed.present
     ? feed.paused
       ? zh ? "已暂停。按“继续”再看循环。" : "Paused. Press “Go on” to watch the loop."
       : zh ? `实时：每秒看 ${feed.hz} 次。看也有代价，本页的请求单独计数。` : `Live: ${feed.hz} looks a second. Looking has its price; this page's requests are counted apart.`
     : feed.recorded
-      ? zh ? "这台服务器没有 /_loop/（换了别的服务器，或没有打开）。下面是一段录像，不是实时。" : "This server has no /_loop/ (another server, or not switched on). What follows is a recording, not live."
+      ? zh ? `这台服务器没有 /_loop/（换了别的服务器，或没有打开）。下面是一段录像，不是实时。${feed.now.recorded.zh}` : `This server has no /_loop/ (another server, or not switched on). What follows is a recording, not live. ${feed.now.recorded.en}`
       : zh ? "这台服务器没有 /_loop/，也没有录像可放。" : "This server has no /_loop/, and there is no recording to show.";
   for (const element of all("[data-live-state]")) if (element.textContent !== text) element.textContent = text;
   for (const button of all("[data-pause]")) button.textContent = feed.paused ? (zh ? "继续" : "Go on") : zh ? "暂停" : "Pause";

@@ -49,7 +49,7 @@ export class Replay {
   #item(step, end) {
     const item = document.createElement("li");
     const name = document.createElement("span");
-    name.textContent = step.call === "accept" ? "accept" : `client ${step.id}`;
+    name.textContent = step.call === "turn" ? `client ${step.id}` : step.call;
     const bar = document.createElement("i");
     bar.style.setProperty("--from", `${(100 * step.from_ns) / end}%`);
     bar.style.setProperty("--wide", `${(100 * (step.to_ns - step.from_ns)) / end}%`);

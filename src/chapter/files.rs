@@ -5,6 +5,7 @@ pub(super) const FILES: &[(&str, &[u8])] = &[
     ("assets/feed.js", include_bytes!("../../html/assets/feed.js")),
     ("assets/icon.svg", include_bytes!("../../html/assets/icon.svg")),
     ("assets/live.js", include_bytes!("../../html/assets/live.js")),
+    ("assets/only-recording.json", include_bytes!("../../html/assets/only-recording.json")),
     ("assets/only-sleep.js", include_bytes!("../../html/assets/only-sleep.js")),
     ("assets/page.js", include_bytes!("../../html/assets/page.js")),
     ("assets/replay.js", include_bytes!("../../html/assets/replay.js")),

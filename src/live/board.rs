@@ -137,6 +137,8 @@ impl Controls {
 pub enum Call {
     /// `accept` on the listener.
     Accept,
+    /// One poll(2) for a slice of the quiet.
+    Poll,
     /// A client's turn.
     Turn,
 }

@@ -138,7 +138,7 @@ impl<'a> Scene<'a> {
             "more": record.more,
             "fields": ["call", "id", "from_ns", "to_ns", "attempts", "would_blocks", "bytes_in", "bytes_out"],
             "rows": record.steps.iter().map(|step| {
-                let call = match step.call { Call::Accept => "accept", Call::Turn => "turn" };
+                let call = match step.call { Call::Accept => "accept", Call::Poll => "poll", Call::Turn => "turn" };
                 json!([
                     call, step.id, step.from_ns, step.to_ns, step.attempts, step.would_blocks, step.bytes_in,
                     step.bytes_out,

@@ -231,10 +231,13 @@ test("a guess is judged after the act", async () => {
 test("a recorded sweep is replayed step by step", async () => {
   const { context, page } = await open({}, "/en/");
   await isLive(page);
+  await page.locator('[data-post="sweep?kind=full"]').click();
+  await until("sweep full", async () => (await stats()).settings.sweep === "full");
   await page.locator("[data-record]").click();
   await until("its steps", async () => (await page.locator(".steps li").count()) > 1);
   assert.match(await page.locator(".steps li").first().textContent(), /accept\d+ ns/);
   await until("the last step reached", async () => (await page.locator(".steps li:not(.done)").count()) === 0);
+  await post("sweep?kind=hot");
   await context.close();
 });
 

@@ -58,7 +58,13 @@ impl<L: Accept> Server<'_, L> {
         let mut from = began;
         let mut to = Instant::now();
         record.push((Call::Accept, 0), [began, from, to], [&before, &self.worker.stats]);
+        before = self.worker.stats;
+        from = to;
         self.roster.begin(&mut self.worker.stats, began);
+        if self.worker.stats.waits > before.waits {
+            to = Instant::now();
+            record.push((Call::Poll, 0), [began, from, to], [&before, &self.worker.stats]);
+        }
         while let Some(client) = self.roster.next() {
             before = self.worker.stats;
             from = to;
