@@ -323,27 +323,35 @@ pub fn sentences(results: &Results, lang: Lang) -> Vec<String> {
             .collect();
         Line::through(&points)
     };
+    let most = results.options.silent.iter().max().map_or(0.0, |most| *most as f64);
     let sweep = line_of(&|server| server.is_sweeping("spin", "full"));
     for model in ["select", "poll", "epoll"] {
         let (Some(sweep), Some(other)) = (sweep, line_of(&|server| server.is_model(model))) else { continue };
+        let at = |n: f64| count(n.ceil() as usize);
         all.push(match (break_even(&sweep, &other), lang) {
-            (BreakEven::SecondFrom(n), Lang::En) => {
-                format!("With {k} active connections, {model} gives more answers a second than sweeping from N ≈ {}.", count(n.ceil() as usize))
+            (BreakEven::SecondFrom(n), Lang::En) if n <= most => {
+                format!("With {k} active connections, {model} gives more answers a second than sweeping from N ≈ {}.", at(n))
             }
-            (BreakEven::SecondFrom(n), Lang::Zh) => {
-                format!("{k} 个活动连接时，从 N ≈ {} 起，{model} 每秒的应答数超过逐个试。", count(n.ceil() as usize))
+            (BreakEven::SecondFrom(n), Lang::Zh) if n <= most => {
+                format!("{k} 个活动连接时，从 N ≈ {} 起，{model} 每秒的应答数超过逐个试。", at(n))
             }
-            (BreakEven::SecondAlways, Lang::En) => {
+            (BreakEven::FirstFrom(n), Lang::En) if n <= most => {
+                format!("With {k} active connections, sweeping gives more answers a second than {model} from N ≈ {}.", at(n))
+            }
+            (BreakEven::FirstFrom(n), Lang::Zh) if n <= most => {
+                format!("{k} 个活动连接时，从 N ≈ {} 起，逐个试每秒的应答数超过 {model}。", at(n))
+            }
+            (BreakEven::SecondAlways | BreakEven::FirstFrom(_), Lang::En) => {
                 format!("With {k} active connections, {model} gives more answers a second than sweeping at every N measured.")
             }
-            (BreakEven::SecondAlways, Lang::Zh) => {
-                format!("{k} 个活动连接时，无论 N 是多少，{model} 每秒的应答数都超过逐个试。")
+            (BreakEven::SecondAlways | BreakEven::FirstFrom(_), Lang::Zh) => {
+                format!("{k} 个活动连接时，在测过的每个 N 上，{model} 每秒的应答数都超过逐个试。")
             }
-            (BreakEven::FirstFrom(_) | BreakEven::FirstAlways, Lang::En) => {
-                format!("With {k} active connections, sweeping gives as many answers a second as {model} at every N measured.")
+            (BreakEven::FirstAlways | BreakEven::SecondFrom(_), Lang::En) => {
+                format!("With {k} active connections, sweeping gives more answers a second than {model} at every N measured.")
             }
-            (BreakEven::FirstFrom(_) | BreakEven::FirstAlways, Lang::Zh) => {
-                format!("{k} 个活动连接时，在测过的 N 上，逐个试每秒的应答数都不少于 {model}。")
+            (BreakEven::FirstAlways | BreakEven::SecondFrom(_), Lang::Zh) => {
+                format!("{k} 个活动连接时，在测过的每个 N 上，逐个试每秒的应答数都超过 {model}。")
             }
         });
     }
