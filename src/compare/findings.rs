@@ -281,6 +281,19 @@ pub fn sleeps(results: &Results) -> Vec<(String, usize, f64, f64)> {
 pub fn sentences(results: &Results, lang: Lang) -> Vec<String> {
     let mut all = Vec::new();
     let rows = rows(results);
+    let noisy = rows.iter().filter(|row| row.noisy).count();
+    if noisy * 4 > rows.len() {
+        let of = rows.len();
+        all.push(match lang {
+            Lang::En => format!(
+                "THE MACHINE WAS BUSY: {noisy} of {of} rows have figures without a single quiet run. Quote none of this; \
+                 close what else is running and measure again."
+            ),
+            Lang::Zh => format!(
+                "机器太忙：{of} 行里有 {noisy} 行含有没测到安静时刻的数字。这些数字都不能引用；请关掉别的程序再测一次。"
+            ),
+        });
+    }
     let k = results.options.active;
     for sweeps in sweeps(results) {
         let (Some(line), Some(first), Some(last)) =
@@ -505,6 +518,16 @@ pub(super) mod tests {
         options.curve.push(200_000.0);
         let all = sentences(&model(options), Lang::En).join("\n");
         assert!(all.contains("less processor time than epoll above 100,000"), "{all}");
+    }
+
+    #[test]
+    fn figures_of_a_busy_machine_come_with_a_warning() {
+        let mut results = model(Options::quick());
+        assert!(!sentences(&results, Lang::En)[0].contains("BUSY"));
+        for point in &mut results.points {
+            point.noisy = true;
+        }
+        assert!(sentences(&results, Lang::En)[0].starts_with("THE MACHINE WAS BUSY: 17 of 17 rows"));
     }
 
     #[test]
