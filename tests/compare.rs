@@ -63,7 +63,10 @@ fn a_tiny_matrix_is_measured_counted_and_told() {
 #[test]
 fn results_are_told_again_from_their_file_in_the_other_language() {
     let folder = tempfile::tempdir().unwrap();
-    let (_, results) = compare(folder.path(), &["--models", "epoll", "--silent", "0"]);
+    let (_, results) = compare(
+        folder.path(),
+        &["--models", "nonblocking", "--idle", "park", "--sweep", "hot", "--silent", "0"],
+    );
     let page = folder.path().join("page.html");
     let output = Command::new(env!("CARGO_BIN_EXE_wouldblock"))
         .args(["compare", "--lang", "zh", "--html", page.to_str().unwrap(), "--from"])
@@ -72,7 +75,7 @@ fn results_are_told_again_from_their_file_in_the_other_language() {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("echo（空测）") && text.contains("epoll"), "{text}");
+    assert!(text.contains("echo（空测）") && text.contains("park hot"), "{text}");
     assert!(std::fs::read_to_string(page).unwrap().contains("<html lang=\"zh-Hans\""));
     assert!(results.unwrap().points.iter().all(|point| point.trouble.is_none()));
 }
@@ -84,7 +87,7 @@ fn another_server_stands_in_the_same_table_and_one_that_fails_says_why() {
         format!("twin={} {{root}} -q --bind 127.0.0.1 --port {{port}}", env!("CARGO_BIN_EXE_wouldblock"));
     let (output, results) = compare(
         folder.path(),
-        &["--models", "epoll", "--silent", "0", "--external", &good, "--external", "broken=false {port}"],
+        &["--models", "blocking", "--silent", "0", "--external", &good, "--external", "broken=false {port}"],
     );
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");

@@ -27,14 +27,14 @@ use crate::idle::IdleStrategy;
 #[command(after_help = "\
 Examples:
   wouldblock compare                                  a first look, under a minute
-  wouldblock compare --models nonblocking,epoll --idle spin,park --silent 0,1000 --seconds 1 --rounds 5
+  wouldblock compare --models nonblocking,epoll --idle spin,park --silent 0,1000 --seconds 1
   wouldblock compare --full --json results.json --html results.html
   wouldblock compare --external 'nginx=nginx -p /tmp -c /path/with/{port}.conf'
   wouldblock compare --external 'python=python3 -m http.server {port} -d {root}'
   wouldblock compare --from results.json --lang zh --html results.zh.html
 
-Every cell is a child process of this program on 127.0.0.1, on a core of its own if there are two. Figures of
-loopback say nothing about a network. Close what else is running: runs that were disturbed are thrown away.")]
+Every cell is a child process of this program on 127.0.0.1, on a core of its own if there are two.
+Loopback says nothing about a network. Close what else is running: disturbed runs are thrown away.")]
 pub(super) struct Args {
     /// A few cells, in under a minute (the default)
     #[arg(long)]

@@ -16,9 +16,9 @@ use crate::stats::Stats;
 const PATH: &str = "/_counters";
 
 /// Another service, and the counters of the thread that asks it.
-pub struct WithCounters<S>(pub S);
+pub struct WithCounters(pub Box<dyn Service + Send>);
 
-impl<S: Service> Service for WithCounters<S> {
+impl Service for WithCounters {
     fn respond(&mut self, request: &Request<'_>, context: &Context<'_>) -> Option<Response> {
         if !matches!(request.target, Target::Origin { path: PATH, .. }) {
             return self.0.respond(request, context);

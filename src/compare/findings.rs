@@ -281,6 +281,19 @@ pub fn sleeps(results: &Results) -> Vec<(String, usize, f64, f64)> {
 pub fn sentences(results: &Results, lang: Lang) -> Vec<String> {
     let mut all = Vec::new();
     let rows = rows(results);
+    let noisy = rows.iter().filter(|row| row.noisy).count();
+    if noisy * 4 > rows.len() {
+        let of = rows.len();
+        all.push(match lang {
+            Lang::En => format!(
+                "THE MACHINE WAS BUSY: {noisy} of {of} rows have figures without a single quiet run. Quote none of this; \
+                 close what else is running and measure again."
+            ),
+            Lang::Zh => format!(
+                "机器太忙：{of} 行里有 {noisy} 行含有没测到安静时刻的数字。这些数字都不能引用；请关掉别的程序再测一次。"
+            ),
+        });
+    }
     let k = results.options.active;
     for sweeps in sweeps(results) {
         let (Some(line), Some(first), Some(last)) =
@@ -323,27 +336,35 @@ pub fn sentences(results: &Results, lang: Lang) -> Vec<String> {
             .collect();
         Line::through(&points)
     };
+    let most = results.options.silent.iter().max().map_or(0.0, |most| *most as f64);
     let sweep = line_of(&|server| server.is_sweeping("spin", "full"));
     for model in ["select", "poll", "epoll"] {
         let (Some(sweep), Some(other)) = (sweep, line_of(&|server| server.is_model(model))) else { continue };
+        let at = |n: f64| count(n.ceil() as usize);
         all.push(match (break_even(&sweep, &other), lang) {
-            (BreakEven::SecondFrom(n), Lang::En) => {
-                format!("With {k} active connections, {model} gives more answers a second than sweeping from N ≈ {}.", count(n.ceil() as usize))
+            (BreakEven::SecondFrom(n), Lang::En) if n <= most => {
+                format!("With {k} active connections, {model} gives more answers a second than sweeping from N ≈ {}.", at(n))
             }
-            (BreakEven::SecondFrom(n), Lang::Zh) => {
-                format!("{k} 个活动连接时，从 N ≈ {} 起，{model} 每秒的应答数超过逐个试。", count(n.ceil() as usize))
+            (BreakEven::SecondFrom(n), Lang::Zh) if n <= most => {
+                format!("{k} 个活动连接时，从 N ≈ {} 起，{model} 每秒的应答数超过逐个试。", at(n))
             }
-            (BreakEven::SecondAlways, Lang::En) => {
+            (BreakEven::FirstFrom(n), Lang::En) if n <= most => {
+                format!("With {k} active connections, sweeping gives more answers a second than {model} from N ≈ {}.", at(n))
+            }
+            (BreakEven::FirstFrom(n), Lang::Zh) if n <= most => {
+                format!("{k} 个活动连接时，从 N ≈ {} 起，逐个试每秒的应答数超过 {model}。", at(n))
+            }
+            (BreakEven::SecondAlways | BreakEven::FirstFrom(_), Lang::En) => {
                 format!("With {k} active connections, {model} gives more answers a second than sweeping at every N measured.")
             }
-            (BreakEven::SecondAlways, Lang::Zh) => {
-                format!("{k} 个活动连接时，无论 N 是多少，{model} 每秒的应答数都超过逐个试。")
+            (BreakEven::SecondAlways | BreakEven::FirstFrom(_), Lang::Zh) => {
+                format!("{k} 个活动连接时，在测过的每个 N 上，{model} 每秒的应答数都超过逐个试。")
             }
-            (BreakEven::FirstFrom(_) | BreakEven::FirstAlways, Lang::En) => {
-                format!("With {k} active connections, sweeping gives as many answers a second as {model} at every N measured.")
+            (BreakEven::FirstAlways | BreakEven::SecondFrom(_), Lang::En) => {
+                format!("With {k} active connections, sweeping gives more answers a second than {model} at every N measured.")
             }
-            (BreakEven::FirstFrom(_) | BreakEven::FirstAlways, Lang::Zh) => {
-                format!("{k} 个活动连接时，在测过的 N 上，逐个试每秒的应答数都不少于 {model}。")
+            (BreakEven::FirstAlways | BreakEven::SecondFrom(_), Lang::Zh) => {
+                format!("{k} 个活动连接时，在测过的每个 N 上，逐个试每秒的应答数都超过 {model}。")
             }
         });
     }
@@ -497,6 +518,16 @@ pub(super) mod tests {
         options.curve.push(200_000.0);
         let all = sentences(&model(options), Lang::En).join("\n");
         assert!(all.contains("less processor time than epoll above 100,000"), "{all}");
+    }
+
+    #[test]
+    fn figures_of_a_busy_machine_come_with_a_warning() {
+        let mut results = model(Options::quick());
+        assert!(!sentences(&results, Lang::En)[0].contains("BUSY"));
+        for point in &mut results.points {
+            point.noisy = true;
+        }
+        assert!(sentences(&results, Lang::En)[0].starts_with("THE MACHINE WAS BUSY: 17 of 17 rows"));
     }
 
     #[test]

@@ -213,7 +213,7 @@ fn method_section(page: &mut String, results: &Results, lang: Lang) {
             "Processor time is that of the process clocks (nanoseconds, all threads, all children), not of 10 ms ticks.",
             "System calls are those that the server counts: accept, read, write, select, poll, epoll, sleep, yield. \
              Files and clocks are not among them. The counters are read just before and after each phase (blocking, \
-             process and thread: at the end). Blocked: the share of accepts, reads and writes that would have blocked.",
+             process and thread: at the end, and only where nobody is silent). Blocked: the share of accepts, reads and writes that would have blocked.",
             "Processor seconds stand in for energy, which was not measured. Loopback has no interrupts, no loss and no \
              wire: the differences between servers are real, the microseconds are not those of a network.",
         ],
@@ -222,7 +222,7 @@ fn method_section(page: &mut String, results: &Results, lang: Lang) {
             "每个应答都逐字节核对；服务器自己数的应答数必须和客户端数的相等，否则这次测量不算。",
             "CPU 时间取自进程时钟（纳秒，含所有线程和子进程），不是 10 ms 一格的统计。",
             "系统调用是服务器自己数的：accept、read、write、select、poll、epoll、睡眠、让出；不含读文件和看钟。\
-             计数在每段测量的前后各读一次（blocking、process、thread 在结束时读）。\
+             计数在每段测量的前后各读一次（blocking、process、thread 在结束时读，而且只在没有沉默连接时）。\
              “落空”：accept、read、write 中本来会堵住的比例。",
             "没有测能耗，用 CPU 秒代替。回环没有中断、没有丢包、没有网线：服务器之间的差别是真的，微秒数却不是网络上的微秒数。",
         ],

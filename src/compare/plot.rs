@@ -308,6 +308,7 @@ impl Plot {
         }
         for ((y, text, style), place) in labels.iter().zip(places) {
             let class = style.class();
+            self.taken.push([right + 15.0, place - LINE / 2.0, text.width() as f64 * CHARACTER, LINE]);
             let _ = writeln!(
                 svg,
                 r#"<path class="leader {class}" d="M{:.1} {y:.1}L{:.1} {place:.1}"/><text class="label" x="{:.1}" y="{:.1}">{}</text>"#,
@@ -324,7 +325,7 @@ impl Plot {
     fn place_labels(&mut self, svg: &mut String, [left, top, right, bottom]: [f64; 4]) {
         for (px, py, text) in std::mem::take(&mut self.beside) {
             let width = text.width() as f64 * CHARACTER;
-            let places = [10.0, 22.0, 36.0].into_iter().flat_map(|d| {
+            let places = [10.0, 22.0, 36.0, 54.0, 74.0].into_iter().flat_map(|d| {
                 [
                     (px + d, py - LINE / 2.0),
                     (px - d - width, py - LINE / 2.0),
