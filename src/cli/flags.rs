@@ -201,8 +201,8 @@ pub(super) struct Limiting {
     #[arg(long, value_name = "SIZE", default_value = "256", value_parser = parse_size)]
     min_rate: u64,
 
-    /// Most clients at once. In a full house a newcomer takes the place of the client that has been idle longest, at
-    /// least for a second; if nobody is idle, he waits in the kernel's queue
+    /// Most clients at once; beyond them newcomers wait in the kernel's queue. The model nonblocking makes room for
+    /// them: the client that has been idle longest, a second at least, leaves
     #[arg(long, value_name = "COUNT", default_value_t = Config::default().max_connections,
         value_parser = parse_count)]
     max_connections: usize,

@@ -180,6 +180,17 @@ fn bad_values_are_one_line_and_exit_2() {
 }
 
 #[test]
+fn flags_that_would_do_nothing_beside_each_other_are_refused() {
+    let folder = folder();
+    let root = folder.path().to_str().unwrap();
+    for args in [&["--chapter", "--spa"][..], &["--chapter", root], &[root, "-q", "--log-format", "clf"]] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(text(&output.stderr).contains("cannot be used with"), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn what_cannot_be_had_is_one_line_and_exit_1() {
     let folder = folder();
     let here = |name: &str| folder.path().join(name).display().to_string();

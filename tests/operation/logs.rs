@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use nix::sys::signal::Signal;
 
-use super::{Started, folder, text};
+use super::{MODELS, Started, folder, text};
 
 #[test]
 fn json_lines_are_json_whatever_the_client_sends() {
@@ -64,9 +64,11 @@ fn a_log_file_is_appended_to_and_opened_again_on_sighup() {
     let place = tempfile::tempdir().unwrap();
     let (path, moved) = (place.path().join("log"), place.path().join("log.1"));
     std::fs::write(&path, "earlier\n").unwrap();
-    for (round, idle) in ["backoff", "park", "spin"].into_iter().enumerate() {
-        let server =
-            Started::new(folder.path(), &["-p", "0", "--idle", idle, "--log-file", path.to_str().unwrap()]);
+    for (round, model) in MODELS.into_iter().enumerate() {
+        let server = Started::new(
+            folder.path(),
+            &[&["-p", "0", "--log-file", path.to_str().unwrap()], model].concat(),
+        );
         server.get(&format!("/before-{round}"), "");
         std::fs::rename(&path, &moved).unwrap();
         server.signal(Signal::SIGHUP);
@@ -74,18 +76,18 @@ fn a_log_file_is_appended_to_and_opened_again_on_sighup() {
             std::thread::sleep(std::time::Duration::from_millis(5));
             path.exists()
         });
-        assert!(made, "{idle}: the file was opened again");
+        assert!(made, "{model:?}: the file was opened again");
         server.get(&format!("/after-{round}"), "");
         let (status, stdout, _) = server.stop();
         assert_eq!((status, stdout.as_str()), (Some(0), ""));
         let (old, new) = (std::fs::read_to_string(&moved).unwrap(), std::fs::read_to_string(&path).unwrap());
         assert!(
             old.contains(&format!("/before-{round} ")) && !old.contains(&format!("/after-{round} ")),
-            "{idle}: {old}"
+            "{model:?}: {old}"
         );
         assert!(
             new.contains(&format!("/after-{round} ")) && !new.contains(&format!("/before-{round} ")),
-            "{idle}: {new}"
+            "{model:?}: {new}"
         );
         assert!(round > 0 || old.starts_with("earlier\n"));
     }

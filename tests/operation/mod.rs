@@ -19,6 +19,20 @@ use crate::common::{Answer, answers};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_wouldblock");
 
+/// Every I/O model, and for ours the two ways to rest.
+const MODELS: [&[&str]; 10] = [
+    &["--idle", "backoff"],
+    &["--idle", "park"],
+    &["--model", "blocking"],
+    &["--model", "process"],
+    &["--model", "thread"],
+    &["--model", "coroutine"],
+    &["--model", "select"],
+    &["--model", "poll"],
+    &["--model", "epoll"],
+    &["--model", "epoll-et"],
+];
+
 /// A folder with a page, a script, a text, a hidden file and a folder without an index.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -59,7 +73,7 @@ impl Started {
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut banner = String::new();
-        while !banner.lines().any(|line| line.starts_with("sweep ")) {
+        while !banner.lines().any(|line| line.starts_with("sweep ") || line.starts_with("model ")) {
             assert!(stderr.read_line(&mut banner).unwrap() > 0, "ended instead of serving: {banner}");
         }
         Self { child, stderr, banner }

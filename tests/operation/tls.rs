@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use super::{Started, ask, folder, text};
+use super::{MODELS, Started, ask, folder, text};
 use crate::common::pattern;
 
 /// A certificate on disk that can be exchanged.
@@ -70,8 +70,8 @@ impl Certificate {
 #[test]
 fn pages_large_files_and_kept_connections_over_tls() {
     let (folder, certificate) = (folder(), Certificate::new());
-    for idle in ["backoff", "park", "spin"] {
-        let server = certificate.serve(&folder, &["-q", "--idle", idle]);
+    for model in MODELS {
+        let server = certificate.serve(&folder, &[&["-q"], model].concat());
         assert!(server.banner.contains(" on https://127.0.0.1:"), "{}", server.banner);
         let mut client = certificate.connect(&server).unwrap();
         assert_eq!(client.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
@@ -82,11 +82,11 @@ fn pages_large_files_and_kept_connections_over_tls() {
         let mut bytes = Vec::new();
         client.read_to_end(&mut bytes).unwrap();
         let answers = crate::common::answers(&bytes, &["GET"; 3]);
-        assert!(answers[0].body == pattern(3_000_000) && answers[1].body == pattern(3_000_000), "{idle}");
+        assert!(answers[0].body == pattern(3_000_000) && answers[1].body == pattern(3_000_000), "{model:?}");
         assert!(text(&answers[2].body).contains("index"));
         let (status, _, report) = server.stop();
         assert_eq!(status, Some(0));
-        assert!(report.contains("requests   3 "), "{report}");
+        assert!(report.contains("requests   3 "), "{model:?}: {report}");
     }
 }
 
@@ -135,10 +135,10 @@ fn certificates_are_read_again_on_sighup_and_bad_ones_are_not_taken() {
 #[test]
 fn a_handshake_has_the_header_timeout_even_if_octets_dribble_in() {
     let (folder, certificate) = (folder(), Certificate::new());
-    for idle in ["backoff", "park"] {
+    for model in MODELS {
         for dribble in [false, true] {
-            let mut server =
-                certificate.serve(&folder, &["-q", "-v", "--idle", idle, "--header-timeout", "600ms"]);
+            let flags = [&["-q", "-v", "--header-timeout", "600ms"], model].concat();
+            let mut server = certificate.serve(&folder, &flags);
             let mut socket = server.connect();
             socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
             // The beginning of a record of 500 octets that never ends.
@@ -157,7 +157,7 @@ fn a_handshake_has_the_header_timeout_even_if_octets_dribble_in() {
                     break;
                 }
             }
-            assert!(closed, "{idle}, dribbling {dribble}: still open after eight seconds");
+            assert!(closed, "{model:?}, dribbling {dribble}: still open after eight seconds");
             server.wait_for_line("handshake failed");
         }
     }
@@ -166,8 +166,8 @@ fn a_handshake_has_the_header_timeout_even_if_octets_dribble_in() {
 #[test]
 fn plain_http_to_the_tls_port_is_told_so() {
     let (folder, certificate) = (folder(), Certificate::new());
-    for idle in ["backoff", "park"] {
-        let server = certificate.serve(&folder, &["-q", "--idle", idle]);
+    for model in MODELS {
+        let server = certificate.serve(&folder, &[&["-q"], model].concat());
         let answer = server.get("/", "");
         assert_eq!(answer.status, 400);
         assert!(text(&answer.body).contains("https://"));
