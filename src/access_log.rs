@@ -1,16 +1,22 @@
-//! The access log: one line for each answer, in the combined format.
+//! The access log: one line for each answer. What a line looks like is in `format.rs`.
 //!
 //! Lines are built into a buffer and written when the loop is idle or the buffer is full, never one by one. The
 //! loop never waits for whoever reads them: a pipe is written only while it has room, what does not fit stays in
 //! the buffer, and beyond a bound lines are dropped and counted.
 
-use std::fs::File;
+mod format;
+
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+pub use format::LogFormat;
 
 use crate::http::{HttpDate, Method, Request};
 use crate::service::{Peer, Response};
@@ -27,9 +33,13 @@ const PIPE_BUF: usize = 4096;
 /// Where the lines go, and the lines that have not gone yet.
 #[derive(Debug, Default)]
 pub struct AccessLog {
-    sink: Option<Arc<File>>,
+    /// Shared with the logs of other threads, so that reopening changes all of them at once.
+    sink: Option<Arc<RwLock<File>>>,
+    format: LogFormat,
+    /// What to open again.
+    path: Option<PathBuf>,
     buffer: Vec<u8>,
-    /// `06/Nov/1994:08:49:37 +0000`, of this second.
+    /// This second, as the format has it.
     time: Vec<u8>,
     dropped: u64,
     failed: bool,
@@ -38,8 +48,9 @@ pub struct AccessLog {
 /// The line of an answer whose body is still being sent: everything but the count of octets.
 #[derive(Debug)]
 pub struct PendingLine {
-    before: Vec<u8>,
-    after: Vec<u8>,
+    text: Vec<u8>,
+    /// Where in it the count belongs.
+    gap: usize,
 }
 
 impl AccessLog {
@@ -59,13 +70,46 @@ impl AccessLog {
 
     /// A log to this file or pipe.
     pub fn to_file(file: File) -> Self {
-        Self { sink: Some(Arc::new(file)), ..Self::default() }
+        Self { sink: Some(Arc::new(RwLock::new(file))), ..Self::default() }
     }
 
     /// Another log to the same place, with a buffer of its own: for another thread. Lines stay whole, see
     /// [`AccessLog::flush`].
     pub fn fellow(&self) -> Self {
-        Self { sink: self.sink.clone(), time: self.time.clone(), ..Self::default() }
+        Self { sink: self.sink.clone(), format: self.format, time: self.time.clone(), ..Self::default() }
+    }
+
+    /// A log to the file of this name, which is made if need be and never cut short.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: Some(path.to_owned()), ..Self::to_file(append_to(path)?) })
+    }
+
+    /// The same log with lines of another shape.
+    #[must_use]
+    pub fn with_format(mut self, format: LogFormat) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// Opens the file again, for those who have moved it away (logrotate). What was logged until now goes into the old
+    /// one. If there is no new one to be had, the old one stays in use.
+    pub fn reopen(&mut self) {
+        let (Some(path), Some(sink)) = (&self.path, &self.sink) else { return };
+        match append_to(path) {
+            Ok(file) => {
+                let sink = sink.clone();
+                self.flush();
+                *sink.write().unwrap_or_else(PoisonError::into_inner) = file;
+                self.failed = false;
+            }
+            Err(error) => log::error!(
+                "cannot open the access log {} again: {error}; the old file stays in use",
+                path.display()
+            ),
+        }
     }
 
     /// Whether lines are wanted.
@@ -80,17 +124,8 @@ impl AccessLog {
 
     /// Tells the second.
     pub fn tick(&mut self, date: &HttpDate) {
-        // "Sun, 06 Nov 1994 08:49:37 GMT"
-        let text = date.as_bytes();
         self.time.clear();
-        self.time.extend_from_slice(&text[5..7]);
-        self.time.push(b'/');
-        self.time.extend_from_slice(&text[8..11]);
-        self.time.push(b'/');
-        self.time.extend_from_slice(&text[12..16]);
-        self.time.push(b':');
-        self.time.extend_from_slice(&text[17..25]);
-        self.time.extend_from_slice(b" +0000");
+        self.format.push_time(&mut self.time, date);
     }
 
     /// Records an answer. `request` is `None` if what came could not be read. Where the body is yet to be sent, the
@@ -105,15 +140,17 @@ impl AccessLog {
             response.status.forbids_body() || request.is_some_and(|request| request.method == Method::Head);
         let length = if no_body { 0 } else { response.content.len() };
         if length > crate::http::INLINE_MAX {
-            let (mut before, mut after) = (Vec::new(), Vec::new());
-            push_before(&mut before, &self.time, peer, request, response.status.0);
-            push_after(&mut after, request);
-            return Some(PendingLine { before, after });
+            let mut text = Vec::with_capacity(256);
+            self.format.push_before(&mut text, &self.time, peer, request, response.status.0);
+            let gap = text.len();
+            self.format.push_after(&mut text, request);
+            return Some(PendingLine { text, gap });
         }
         if self.has_room() {
-            push_before(&mut self.buffer, &self.time, peer, request, response.status.0);
-            push_bytes(&mut self.buffer, length);
-            push_after(&mut self.buffer, request);
+            let format = self.format;
+            format.push_before(&mut self.buffer, &self.time, peer, request, response.status.0);
+            format.push_bytes(&mut self.buffer, length);
+            format.push_after(&mut self.buffer, request);
             self.flush_if_full();
         }
         None
@@ -122,9 +159,10 @@ impl AccessLog {
     /// Completes a line with the octets of the body that were sent.
     pub fn finish(&mut self, line: &PendingLine, bytes: u64) {
         if self.has_room() {
-            self.buffer.extend_from_slice(&line.before);
-            push_bytes(&mut self.buffer, bytes);
-            self.buffer.extend_from_slice(&line.after);
+            let (before, after) = line.text.split_at(line.gap);
+            self.buffer.extend_from_slice(before);
+            self.format.push_bytes(&mut self.buffer, bytes);
+            self.buffer.extend_from_slice(after);
             self.flush_if_full();
         }
     }
@@ -156,15 +194,14 @@ impl AccessLog {
     }
 
     fn write(&mut self, patience: Duration) {
-        let Some(mut sink) = self.sink.as_deref() else { return };
+        let Some(sink) = &self.sink else { return };
+        let sink = sink.read().unwrap_or_else(PoisonError::into_inner);
         let mut written = 0;
         while let Some(rest) = self.buffer.get(written..).filter(|rest| !rest.is_empty()) {
-            if !has_room(sink, patience) {
+            if !has_room(&sink, patience) {
                 break;
             }
-            let piece = rest.get(..PIPE_BUF).unwrap_or(rest);
-            let whole_lines = memchr::memrchr(b'\n', piece).and_then(|end| piece.get(..=end));
-            match sink.write(whole_lines.unwrap_or(piece)) {
+            match (&*sink).write(whole_lines(rest)) {
                 Ok(n) => written += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -185,6 +222,20 @@ impl AccessLog {
     }
 }
 
+/// Every write goes to the end of the file, wherever that is by then, so that several processes can share it, and
+/// opening never waits, not even for a FIFO that nobody reads (open(2): ENXIO).
+fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+/// As many lines as a pipe with room takes for sure. Cut at the end of a line, so that what several processes write
+/// to one file does not mingle within lines.
+fn whole_lines(text: &[u8]) -> &[u8] {
+    let piece = text.get(..PIPE_BUF).unwrap_or(text);
+    let end = memchr::memrchr(b'\n', piece).map_or(piece.len(), |at| at + 1);
+    piece.get(..end).unwrap_or(piece)
+}
+
 fn lines(text: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', text).count() as u64
 }
@@ -197,49 +248,55 @@ fn has_room(sink: &File, patience: Duration) -> bool {
     poll(&mut descriptors, Timespec::try_from(patience).ok().as_ref()).is_ok_and(|ready| ready == 1)
 }
 
-fn push_before(out: &mut Vec<u8>, time: &[u8], peer: &Peer, request: Option<&Request<'_>>, status: u16) {
-    let _ = write!(out, "{peer} - - [");
-    out.extend_from_slice(time);
-    out.extend_from_slice(b"] \"");
-    match request {
-        Some(request) => {
-            push_escaped(out, request.method.as_str().as_bytes());
-            out.push(b' ');
-            push_escaped(out, request.raw_target.as_bytes());
-            out.push(b' ');
-            out.extend_from_slice(request.version.as_str().as_bytes());
-        }
-        None => out.push(b'-'),
-    }
-    let _ = write!(out, "\" {status} ");
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn push_bytes(out: &mut Vec<u8>, bytes: u64) {
-    if bytes == 0 {
-        out.push(b'-');
-    } else {
-        let _ = write!(out, "{bytes}");
+    #[test]
+    fn what_was_logged_before_reopening_is_in_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
+        std::fs::write(&path, "kept\n").unwrap();
+        let mut log = AccessLog::open(&path).unwrap();
+        log.buffer.extend_from_slice(b"before\n");
+        std::fs::rename(&path, &moved).unwrap();
+        log.reopen();
+        log.buffer.extend_from_slice(b"after\n");
+        log.flush();
+        assert_eq!(std::fs::read_to_string(&moved).unwrap(), "kept\nbefore\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "after\n");
     }
-}
 
-fn push_after(out: &mut Vec<u8>, request: Option<&Request<'_>>) {
-    for name in ["referer", "user-agent"] {
-        out.extend_from_slice(b" \"");
-        push_escaped(out, request.and_then(|request| request.headers.get(name)).unwrap_or(b"-"));
-        out.push(b'"');
+    #[test]
+    fn a_file_that_cannot_be_opened_again_stays_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        let moved = folder.path().join("moved");
+        let mut log = AccessLog::open(&inner.join("log")).unwrap();
+        std::fs::rename(&inner, &moved).unwrap();
+        log.reopen();
+        log.buffer.extend_from_slice(b"on and on\n");
+        log.flush();
+        assert_eq!(std::fs::read_to_string(moved.join("log")).unwrap(), "on and on\n");
     }
-    out.push(b'\n');
-}
 
-/// A client must not be able to write what looks like another line, or like a command to a terminal.
-fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
-    for &octet in text {
-        match octet {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', octet]),
-            b' '..=b'~' => out.push(octet),
-            _ => {
-                let _ = write!(out, "\\x{octet:02x}");
-            }
-        }
+    #[test]
+    fn a_fifo_that_nobody_reads_is_an_error_and_not_a_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fifo");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(AccessLog::open(&path).is_err());
+    }
+
+    #[test]
+    fn writes_end_with_a_line_where_one_ends() {
+        let long = [b'x'; 2 * PIPE_BUF];
+        assert_eq!(whole_lines(&long).len(), PIPE_BUF, "one line longer than a write");
+        assert_eq!(whole_lines(b"a\nb\n"), b"a\nb\n");
+        let two = [&long[..PIPE_BUF - 1], b"\n", b"second\n"].concat();
+        assert_eq!(whole_lines(&two).len(), PIPE_BUF);
+        let cut = [&long[..100], b"\n", &long[..]].concat();
+        assert_eq!(whole_lines(&cut).len(), 101);
     }
 }

@@ -21,8 +21,8 @@ pub struct Config {
     pub idle: IdleStrategy,
     /// What a client is held to.
     pub limits: Limits,
-    /// Most clients at once. Beyond it nobody is accepted: newcomers wait in the kernel's queue until a place is
-    /// free, which a full house of idle connections gives up after their idle timeout.
+    /// Most clients at once. Beyond it nobody is accepted: newcomers wait in the kernel's queue. The nonblocking model
+    /// lets the longest idle client go when somebody waits; the others wait until a client leaves.
     pub max_connections: usize,
     /// How long answers in flight may take after the signal to stop.
     pub grace: Duration,

@@ -16,6 +16,7 @@
 //! - [`service`]: the seam between the two.
 //! - [`idle`]: what the loop does after a fruitless sweep.
 //! - [`stats`]: what it counts. [`access_log`]: what it writes down. [`signals`]: what it is told.
+//! - [`privileges`]: what the process may do.
 //! - [`report`]: what it says at the end.
 //! - [`live`]: the loop, looked at: what pages show of it. [`chapter`]: those pages, carried in the binary.
 //! - [`check`]: the black-box checker for any server. [`compare`]: what each way of waiting costs here.
@@ -30,6 +31,7 @@ pub mod http;
 pub mod idle;
 pub mod live;
 pub mod net;
+pub mod privileges;
 pub mod report;
 pub mod server;
 pub mod service;

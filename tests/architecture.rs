@@ -70,6 +70,7 @@ fn imports_follow_the_map() {
         ("signals.rs", &[]),
         ("service.rs", &["http", "stats"]),
         ("access_log.rs", &["http", "service"]),
+        ("access_log", &["http", "service"]),
         ("site", &["http", "service"]),
         ("config.rs", &["http", "idle"]),
         ("chapter", &["http", "service"]),

@@ -2,11 +2,15 @@
 
 mod check;
 mod compare;
+mod flags;
 mod serve;
+mod share;
+mod values;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// The exit status for a command line that cannot be understood.
 const USAGE: u8 = 2;
@@ -25,6 +29,14 @@ struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     serve: serve::Args,
+
+    /// Write what SHELL needs to complete these flags, and end
+    #[arg(long, value_name = "SHELL", exclusive = true, help_heading = "Installing")]
+    print_completions: Option<clap_complete::Shell>,
+
+    /// Write the manual page in roff, and end
+    #[arg(long, exclusive = true, help_heading = "Installing")]
+    print_manpage: bool,
 }
 
 #[derive(Subcommand)]
@@ -41,12 +53,49 @@ Examples:
   wouldblock ~/site -p 8080         a folder, on another port
   wouldblock . -b 0.0.0.0           share it with the network
   wouldblock . --idle spin          the chapter's pure form: burns a core, answers soonest
-  wouldblock . --model epoll        the same server, waiting otherwise";
+  wouldblock . --model epoll        the same server, waiting otherwise
+
+DIR and each flag can be set in the environment too: --idle-timeout as WOULDBLOCK_IDLE_TIMEOUT, switches as 1 or 0, several \
+addresses, index names or media types with semicolons between them.
+SIGHUP reads certificates again and opens the log file again; SIGINT and SIGTERM let answers on their way finish.";
+
+/// The prefix of every variable that stands for a flag.
+const PREFIX: &str = "WOULDBLOCK_";
+
+/// The command line as it is declared, and for each flag of the server a variable of the same name.
+fn command() -> clap::Command {
+    Cli::command().mut_args(|arg| {
+        let installs =
+            matches!(arg.get_id().as_str(), "print_completions" | "print_manpage" | "help" | "version");
+        let name = match arg.get_long() {
+            _ if installs => return arg,
+            Some(long) => long,
+            None => "DIR",
+        };
+        let name = format!("{PREFIX}{}", name.to_ascii_uppercase().replace('-', "_"));
+        let arg = arg.env(name).hide_env(true);
+        match arg.get_action() {
+            ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+            _ => arg,
+        }
+    })
+}
+
+/// What installers ask for, to standard output.
+fn print(cli: &Cli) -> Option<std::io::Result<()>> {
+    let mut out = std::io::stdout();
+    if let Some(shell) = cli.print_completions {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut command(), "wouldblock", &mut text);
+        return Some(std::io::Write::write_all(&mut out, &text));
+    }
+    cli.print_manpage.then(|| clap_mangen::Man::new(command()).render(&mut out))
+}
 
 /// Parses the command line and runs what it says. Returns the exit status: 0 when all went well, 1 when the work
 /// failed, 2 when the command line was wrong.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             // clap explains itself in paragraphs; people want the line that says what is wrong.
@@ -68,6 +117,15 @@ pub fn run() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    if let Some(printed) = print(&cli) {
+        return match printed {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("wouldblock: cannot write to standard output: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     match cli.command {
         Some(Command::Check(args)) => args.run(),
         Some(Command::Compare(args)) => args.run(),

@@ -1,22 +1,24 @@
-//! `wouldblock [DIR]`: flags, start-up, report.
+//! `wouldblock [DIR]`: start-up, announcement, report.
 
 use std::io::IsTerminal;
-use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use super::flags::{self, Guarding, Limiting, Listening, Logging, Looping, Presenting};
+use super::values::Bind;
+use super::{USAGE, share};
 use crate::access_log::AccessLog;
 use crate::chapter::Chapter;
 use crate::compare::counters::WithCounters;
-use crate::config::{Config, DEFAULT_ADDRESS, Model, PORT, Sweep};
-use crate::idle::IdleStrategy;
+use crate::config::{Config, DEFAULT_ADDRESS, Model};
 use crate::live::{Board, Live, Observer, Settings};
-use crate::net::{Address, Listener, Worker};
+use crate::net::{Address, BindOptions, Listener, Tls, Worker};
+use crate::privileges;
 use crate::report::Report;
 use crate::service::Service;
 use crate::signals::Signals;
-use crate::site::{Options, Site};
+use crate::site::{AccountError, Auth, Site, SiteError};
 
 type Content = Box<dyn Service + Send>;
 
@@ -27,53 +29,64 @@ pub(super) struct Args {
     root: Option<PathBuf>,
 
     /// Serve the chapter that this program carries, where there is no html/
-    #[arg(long, conflicts_with = "root")]
+    #[arg(long, conflicts_with_all = ["root", "Presenting"], help_heading = "Content")]
     chapter: bool,
 
     /// Let pages served here look at the loop and change it, from this machine only; the chapter may anyway
-    #[arg(long)]
+    #[arg(long, help_heading = "Content")]
     live: bool,
-
-    /// The port; 0 lets the system choose one
-    #[arg(short, long, default_value_t = PORT)]
-    port: u16,
-
-    /// The address; 0.0.0.0 or :: shares the folder with the network
-    #[arg(short, long, visible_alias = "host", value_name = "ADDR", default_value_t = DEFAULT_ADDRESS.ip())]
-    bind: IpAddr,
-
-    /// How the server finds out which client has data
-    #[arg(long, default_value_t, value_name = "MODEL")]
-    model: Model,
-
-    /// What the loop does after a sweep without work: spin, yield, sleep:1ms, backoff, park
-    #[arg(long, default_value_t, value_name = "STRATEGY")]
-    idle: IdleStrategy,
-
-    /// Whom a sweep tries: full (everyone) or hot (the lately active, and the quiet in slices)
-    #[arg(long, default_value_t, value_name = "WAY")]
-    sweep: Sweep,
-
-    /// No access log
-    #[arg(short, long)]
-    quiet: bool,
-
-    /// More diagnostics on standard error; again for more still
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
-
-    /// At the end, also write the report as JSON to this file
-    #[arg(long, value_name = "FILE", hide = true)]
-    report_json: Option<PathBuf>,
 
     /// Answer /_counters with what the loop has counted
     #[arg(long, hide = true)]
     counters: bool,
+
+    #[command(flatten)]
+    listening: Listening,
+    #[command(flatten)]
+    presenting: Presenting,
+    #[command(flatten)]
+    guarding: Guarding,
+    #[command(flatten)]
+    limiting: Limiting,
+    #[command(flatten)]
+    logging: Logging,
+    #[command(flatten)]
+    looping: Looping,
+}
+
+/// Why serving did not begin or did not go on, in one line.
+enum Failure {
+    /// What was asked for makes no sense.
+    Usage(String),
+    /// It makes sense, but cannot be done here.
+    Refused(String),
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+fn site_failure(error: &SiteError) -> Failure {
+    match error {
+        SiteError::Root(..) | SiteError::NotADirectory(_) => Failure::Refused(error.to_string()),
+        _ => Failure::Usage(error.to_string()),
+    }
+}
+
+fn account_failure(error: &AccountError) -> Failure {
+    match error {
+        AccountError::File(..) | AccountError::Empty(_) | AccountError::Line(..) => {
+            Failure::Refused(error.to_string())
+        }
+        _ => Failure::Usage(error.to_string()),
+    }
 }
 
 impl Args {
     pub(super) fn run(self) -> ExitCode {
-        let level = match self.verbose {
+        let level = match self.logging.verbose {
             0 => log::LevelFilter::Warn,
             1 => log::LevelFilter::Info,
             2 => log::LevelFilter::Debug,
@@ -84,42 +97,60 @@ impl Args {
         }
         match self.serve() {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
+            Err(Failure::Usage(error)) => {
+                eprintln!("wouldblock: {error}; see wouldblock --help");
+                ExitCode::from(USAGE)
+            }
+            Err(Failure::Refused(error)) => {
                 eprintln!("wouldblock: {error}");
                 ExitCode::FAILURE
             }
         }
     }
 
-    fn serve(self) -> Result<(), Box<dyn std::error::Error>> {
-        let config = Config { model: self.model, sweep: self.sweep, idle: self.idle, ..Config::default() };
+    fn serve(self) -> Result<(), Failure> {
+        let config = flags::config(&self.limiting, &self.looping);
+        let accounts = self.guarding.accounts().map_err(|error| account_failure(&error))?;
         let content: Content = if self.chapter {
             Box::new(Chapter::new())
         } else {
-            Box::new(Site::open(Options::new(self.root()))?)
+            let options = self.presenting.options(self.root());
+            Box::new(Site::open(options).map_err(|error| site_failure(&error))?)
         };
-        let listener = Listener::bind(&[Address::Ip(SocketAddr::new(self.bind, self.port))])?;
+        let listener = self.listen()?;
+        let addresses = listener.addresses();
+        let tls = self.listening.tls_cert.is_some();
+        let network = share::network_url(&addresses, tls);
+        if self.listening.qr && network.is_none() {
+            return Err(Failure::Usage(
+                "--qr has no address to show that a telephone could reach: add -b 0.0.0.0".to_owned(),
+            ));
+        }
         let signals = Signals::install()?;
-        raise_descriptor_limit();
-        let log = if self.quiet { AccessLog::off() } else { AccessLog::stdout()? };
+        privileges::raise_descriptor_limit();
+        let log = self.access_log()?;
+        self.give_up_root(network.is_some())?;
         let start = Instant::now();
-        let (content, observer) = if self.is_live() {
-            let (content, observer) = make_live(content, &listener, &config, start);
+        let (content, observer) = if self.is_live(config.model) {
+            let (content, observer) = make_live(content, &addresses, &config, start);
             (content, Some(observer))
         } else {
             (content, None)
         };
         let content = if self.counters { Box::new(WithCounters(content)) } else { content };
+        // Outermost: what is behind a password is everything.
+        let content = Box::new(Auth::new(content, accounts));
         let mut worker = Worker::new(content, config.limits.clone(), log);
         worker.observer = observer;
 
-        self.announce(&listener);
+        self.announce(&config, &addresses, network.as_deref());
         let stats = crate::server::serve(listener, worker, &config, &signals)?;
         let report = Report::new(config.model, stats, start.elapsed());
         eprintln!("{report}");
-        if let Some(path) = &self.report_json {
-            std::fs::write(path, serde_json::to_string_pretty(&report)?)
-                .map_err(|error| format!("cannot write the report to {}: {error}", path.display()))?;
+        if let Some(path) = &self.logging.report_json {
+            std::fs::write(path, serde_json::to_string_pretty(&report)?).map_err(|error| {
+                Failure::Refused(format!("cannot write the report to {}: {error}", path.display()))
+            })?;
         }
         Ok(())
     }
@@ -129,26 +160,83 @@ impl Args {
     }
 
     /// Whether pages may look at the loop. Only the nonblocking model has one to look at.
-    fn is_live(&self) -> bool {
-        self.model == Model::Nonblocking && (self.live || self.root.is_none())
+    fn is_live(&self, model: Model) -> bool {
+        model == Model::Nonblocking && (self.live || self.root.is_none())
+    }
+
+    /// Opens every door: those handed over, those asked for, and if there are neither, the usual one.
+    fn listen(&self) -> Result<Listener, Failure> {
+        let flags = &self.listening;
+        let mut listener = Listener::default();
+        adopt(&mut listener)?;
+        let mut doors = flags.bind.clone();
+        if doors.is_empty() && (listener.is_empty() || flags.port.is_some()) {
+            doors.push(Bind::Ip(DEFAULT_ADDRESS.ip(), None));
+        }
+        for door in doors {
+            let options = BindOptions { reuse_port: flags.reuse_port, mode: door.mode() };
+            listener.add(&door.address(flags.port()), &options)?;
+        }
+        if let (Some(certificates), Some(key)) = (&flags.tls_cert, &flags.tls_key) {
+            listener.set_tls(Tls::load(certificates, key)?);
+        }
+        Ok(listener)
+    }
+
+    fn access_log(&self) -> Result<AccessLog, Failure> {
+        let log = match &self.logging.log_file {
+            _ if self.logging.quiet => return Ok(AccessLog::off()),
+            None => AccessLog::stdout()?,
+            Some(path) => AccessLog::open(path).map_err(|error| {
+                Failure::Refused(format!("cannot open the access log {}: {error}", path.display()))
+            })?,
+        };
+        Ok(log.with_format(self.logging.log_format))
+    }
+
+    /// Root's rights are needed to bind low ports and to read keys, not to serve.
+    fn give_up_root(&self, reachable: bool) -> Result<(), Failure> {
+        match &self.listening.user {
+            Some(name) => privileges::become_user(name).map_err(Failure::Refused),
+            None => {
+                if reachable && privileges::is_root() {
+                    log::warn!("root serves the network; --user NAME gives root's rights up after start-up");
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Says where, what and how. On standard error: standard output belongs to the access log.
-    fn announce(&self, listener: &Listener) {
-        let root = self.root();
-        let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
-        for address in listener.addresses() {
-            let what = if self.chapter { "the chapter".into() } else { root.display().to_string() };
-            eprintln!("serving {what} on {}", url(&address));
+    fn announce(&self, config: &Config, addresses: &[Address], network: Option<&str>) {
+        let tls = self.listening.tls_cert.is_some();
+        let root = self.root().canonicalize().unwrap_or_else(|_| self.root().to_owned());
+        let what = if self.chapter { "the chapter".into() } else { root.display().to_string() };
+        let urls: Vec<_> = addresses.iter().map(|address| share::url(address, tls)).collect();
+        for url in &urls {
+            eprintln!("serving {what} on {url}");
         }
-        match self.model {
+        match config.model {
             Model::Nonblocking => {
-                eprintln!("sweep {}, idle {}: {}", self.sweep, self.idle, self.idle.explain());
+                eprintln!("sweep {}, idle {}: {}", config.sweep, config.idle, config.idle.explain());
             }
             model => eprintln!("model {model}: {}", model.explain()),
         }
-        if self.bind.is_loopback() {
-            eprintln!("only this machine can see it; -b 0.0.0.0 shares it with the network");
+        match network {
+            Some(url) if urls.iter().any(|known| known == url) => {}
+            Some(url) => eprintln!("the network can see it on {url}"),
+            None => eprintln!("only this machine can see it; -b 0.0.0.0 shares it with the network"),
+        }
+        if let Some(url) = network.filter(|_| self.listening.qr) {
+            match share::qr_code(url) {
+                Ok(code) => eprint!("{code}"),
+                Err(error) => log::warn!("no QR code for {url}: {error}"),
+            }
+        }
+        if self.listening.open
+            && let Some(url) = urls.iter().find(|url| url.starts_with("http"))
+        {
+            share::open_browser(url);
         }
         if std::io::stderr().is_terminal() {
             eprintln!("Ctrl-C stops it");
@@ -157,34 +245,30 @@ impl Args {
 }
 
 /// Puts the loop's board before the content, and gives the loop's end of it.
-fn make_live(content: Content, listener: &Listener, config: &Config, now: Instant) -> (Content, Observer) {
+fn make_live(content: Content, addresses: &[Address], config: &Config, now: Instant) -> (Content, Observer) {
     let board = Board::new(now, Settings { idle: config.idle, sweep: config.sweep, read_limit: None });
-    let address = listener.addresses().into_iter().find_map(|address| match address {
-        Address::Ip(address) => Some(address),
+    let address = addresses.iter().find_map(|address| match address {
+        Address::Ip(address) => Some(*address),
         Address::Unix(_) => None,
     });
     let observer = Observer::new(board.clone(), address, now);
     (Box::new(Live::new(content, board, config.model.name())), observer)
 }
 
-/// What a browser is to be given. An unspecified address is no destination: this machine is.
-fn url(address: &Address) -> String {
-    match address {
-        Address::Ip(address) if address.ip().is_unspecified() => {
-            format!("http://localhost:{}/", address.port())
+/// Takes over the sockets that whoever started us has opened (sd_listen_fds(3)).
+fn adopt(listener: &mut Listener) -> Result<(), Failure> {
+    let mut handed = listenfd::ListenFd::from_env();
+    for at in 0..handed.len() {
+        if let Ok(Some(socket)) = handed.take_tcp_listener(at) {
+            listener.adopt_tcp(socket)?;
+        } else if let Ok(Some(socket)) = handed.take_unix_listener(at) {
+            listener.adopt_unix(socket)?;
+        } else {
+            return Err(Failure::Refused(format!(
+                "descriptor {} of LISTEN_FDS is not a listening stream socket",
+                at + 3
+            )));
         }
-        Address::Ip(address) => format!("http://{address}/"),
-        Address::Unix(_) => address.to_string(),
     }
-}
-
-/// A server needs a descriptor for each client: takes as many as the system allows without asking for privilege.
-fn raise_descriptor_limit() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        log::debug!("the limit of descriptors stays at {soft}: {error}");
-    }
+    Ok(())
 }

@@ -80,7 +80,11 @@ impl<S: Transport> Client<S> {
     /// # Errors
     /// The reason why this client is to be removed.
     #[inline]
-    pub fn turn(&mut self, worker: &mut Worker, mut now: Instant) -> Result<usize, CloseReason> {
+    pub fn turn(&mut self, worker: &mut Worker, now: Instant) -> Result<usize, CloseReason> {
+        self.take_turn(worker, now).inspect_err(|reason| worker.left(&self.peer, *reason))
+    }
+
+    fn take_turn(&mut self, worker: &mut Worker, mut now: Instant) -> Result<usize, CloseReason> {
         let mut work = 0;
         if now >= self.conn.deadline() {
             self.overdue(now);
@@ -98,7 +102,10 @@ impl<S: Transport> Client<S> {
                     self.conn.release(&mut worker.spare);
                     return self.check_handshake(now);
                 }
-                Err(_) if self.stream.is_handshaking() => return Err(CloseReason::Handshake),
+                Err(error) if self.stream.is_handshaking() => {
+                    worker.explain(log::Level::Debug, format_args!("handshake with {}: {error}", self.peer));
+                    return Err(CloseReason::Handshake);
+                }
                 Err(error) => return Err(error.into()),
             }
         }

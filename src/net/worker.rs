@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::access_log::AccessLog;
-use crate::http::{HttpDate, Limits, Spare};
+use crate::http::{CloseReason, HttpDate, Limits, Spare};
 use crate::live::Observer;
-use crate::service::Service;
+use crate::service::{Peer, Service};
 use crate::stats::Stats;
 
 /// How long the end waits for a reader of the log who takes nothing.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Most lines about single clients in one second: a thousand bad ones a second must not fill a disk.
+const EXPLAINED_A_SECOND: u32 = 10;
 
 /// The service, the counters, the log, the clock and the buffers of one thread of control.
 pub struct Worker {
@@ -35,6 +38,9 @@ pub struct Worker {
     pub(super) date: HttpDate,
     /// The number of the latest read that brought something.
     pub(super) batch: u64,
+    /// Lines about single clients in this second, and those for which there was no place.
+    explained: u32,
+    unexplained: u64,
     next_second: Instant,
     blocking: bool,
 }
@@ -53,6 +59,8 @@ impl Worker {
             scratch: Vec::new(),
             date: HttpDate::from_unix(unix_time().as_secs()),
             batch: 0,
+            explained: 0,
+            unexplained: 0,
             next_second: Instant::now(),
             blocking: false,
         }
@@ -91,6 +99,36 @@ impl Worker {
                 now + Duration::from_secs(1) - Duration::from_nanos(time.subsec_nanos().into());
             self.date = HttpDate::from_unix(time.as_secs());
             self.log.tick(&self.date);
+            self.explained = 0;
+            if self.unexplained > 0 {
+                log::info!("{} more such lines were left out", std::mem::take(&mut self.unexplained));
+            }
+        }
+    }
+
+    /// A client left; explains it if it was not in the usual course of things.
+    pub(super) fn left(&mut self, peer: &Peer, reason: CloseReason) {
+        let level = match reason {
+            CloseReason::BodyTruncated => log::Level::Warn, // the operator's own files
+            CloseReason::PeerClosed
+            | CloseReason::Answered
+            | CloseReason::IdleTimeout
+            | CloseReason::Stopping
+            | CloseReason::Reset => return,
+            _ => log::Level::Info,
+        };
+        self.explain(level, format_args!("client {peer} left: {reason}"));
+    }
+
+    /// Says something about one client, unless too much was said in this second.
+    pub(super) fn explain(&mut self, level: log::Level, what: std::fmt::Arguments<'_>) {
+        if log::log_enabled!(level) {
+            self.explained += 1;
+            if self.explained <= EXPLAINED_A_SECOND {
+                log::log!(level, "{what}");
+            } else {
+                self.unexplained += 1;
+            }
         }
     }
 }

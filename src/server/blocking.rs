@@ -46,7 +46,7 @@ pub(super) fn serve(
             let descriptors = house.doors(0).chain([signals.alarm()]);
             let ready = wait_for(descriptors, house.listener.deadline());
             house.worker.stats.wakeups += ready;
-            signals.silence();
+            house.heed(signals);
             continue;
         };
         let listener = &house.listener;

@@ -79,7 +79,7 @@ async fn run(server: &Rc<Server>, signals: &Signals, grace: Duration) -> io::Res
 
     while !signals.stop_requested() {
         let mut ready = alarm.readable().await?;
-        signals.silence();
+        server.house.borrow_mut().heed(signals);
         ready.clear_ready();
     }
 

@@ -103,7 +103,7 @@ impl Server<'_> {
             if self.clients.contains_key(&fd) {
                 ready.push(fd);
             } else if fd == self.signals.alarm().as_raw_fd() {
-                self.signals.silence();
+                self.house.heed(self.signals);
             } else {
                 door = true;
             }

@@ -110,7 +110,7 @@ impl Server<'_> {
             if self.clients.contains_key(&fd) {
                 self.ready.insert(fd);
             } else if fd == self.signals.alarm().as_raw_fd() {
-                self.signals.silence();
+                self.house.heed(self.signals);
             } else {
                 self.door_ready = true;
             }

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::http::CloseReason;
 use crate::net::{Accepted, Client, Listener, Worker};
+use crate::signals::Signals;
 use crate::stats::Stats;
 
 /// Most newcomers accepted in one round, so that a crowd at the door does not keep those inside waiting. (The
@@ -84,6 +85,15 @@ impl House {
         self.worker.stats.clients_refused += 1;
         self.left(CloseReason::Refused);
         self.listener.pause(now);
+    }
+
+    /// Something was signalled: silences the alarm, and reads again what SIGHUP is for. Whoever waits sees to the rest.
+    pub(super) fn heed(&mut self, signals: &Signals) {
+        signals.silence();
+        if signals.take_reload() {
+            self.listener.reload();
+            self.worker.log.reopen();
+        }
     }
 
     /// Stops listening.

@@ -106,6 +106,7 @@ impl<L: Accept> Server<'_, L> {
         self.show(now);
         if self.signals.take_reload() {
             self.listener.reload();
+            self.worker.log.reopen();
         }
     }
 

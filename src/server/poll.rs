@@ -95,7 +95,7 @@ impl Server<'_> {
         let mut ready: Vec<_> = watched.iter().map(|fd| named > 0 && fd.any() != Some(false)).collect();
         let clients = ready.split_off(doors);
         if ready.first() == Some(&true) {
-            self.signals.silence();
+            self.house.heed(self.signals);
         }
         self.house.worker.stats.waits += 1;
         self.house.worker.stats.wakeups += named.unsigned_abs() as u64;

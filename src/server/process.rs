@@ -108,7 +108,7 @@ impl Server<'_> {
         let own = [self.signals.alarm(), self.bell.as_fd(), self.returns.as_fd()];
         let until = earlier(until, self.house.listener.deadline());
         let ready = wait_for(self.house.doors(self.children.len()).chain(own), until);
-        self.signals.silence();
+        self.house.heed(self.signals);
         self.house.worker.stats.waits += 1;
         self.house.worker.stats.wakeups += ready;
     }

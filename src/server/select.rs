@@ -102,13 +102,14 @@ impl Server<'_> {
         let Ok(named) = select(highest + 1, &mut readable, &mut writable, None, timeout.as_mut()) else {
             return (false, Vec::new()); // EINTR: the sets mean nothing now
         };
-        if readable.contains(alarm) {
-            self.signals.silence();
-        }
+        let alarmed = readable.contains(alarm);
         let door = self.house.doors(self.clients.len()).any(|door| readable.contains(door));
         let waiting = self.clients.iter().filter(|client| client.interest().is_some());
         let fds = waiting.map(|client| client.stream().as_fd());
         let ready = fds.map(|fd| readable.contains(fd) || writable.contains(fd)).collect();
+        if alarmed {
+            self.house.heed(self.signals);
+        }
         self.house.worker.stats.waits += 1;
         self.house.worker.stats.wakeups += u64::from(named.unsigned_abs());
         (pause.is_some() || door, ready)

@@ -61,7 +61,7 @@ pub(super) fn serve(
                     house.worker.stats.waits += 1;
                     house.worker.stats.wakeups +=
                         wait_for(house.doors(clients).chain([signals.alarm()]), pause);
-                    signals.silence();
+                    house.heed(signals);
                 } else if let Ok(stats) = returns.recv_timeout(PATIENCE) {
                     clients -= 1; // the house was full
                     house.came_home(stats);
