@@ -9,4 +9,5 @@ mod compare; // a tiny matrix measured, counted by both sides, told in two langu
 mod lifecycle; // the loop stepped in the test's thread, its clock moved: keep-alive, deadlines, half-close, crowds
 mod operation; // what an operator sets: deadlines, places, listening, TLS, logs, flags, packaging
 mod protocol; // tables of raw requests, fed whole, octet by octet, glued together; any splitting, same answer
+mod sim; // whole servers over a simulated network: one seed, one world; laws that hold after every sweep
 mod site; // the content: which file, which fields, how fresh
