@@ -3,6 +3,7 @@
 //! `WOULDBLOCK_SEED=7 cargo test sim` replays the world of one seed and tells everything that happens in it;
 //! `WOULDBLOCK_SEEDS=1000000 cargo test sim` tries so many.
 
+mod crowd; // thousands at once, coming and going
 mod peer; // what the other end says, how, and what it expects
 mod rng; // all chance comes from the seed
 mod site; // content with a disk that fails

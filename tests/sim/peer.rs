@@ -244,6 +244,9 @@ impl Peer {
         self.thirst = usize::MAX >> 1;
         self.laziness = 1;
         self.wire.borrow_mut().widen();
+        // What was garbled by chance may have no end; then nobody can wait for it.
+        let garbled = matches!(self.expected.get(self.answered), Some(Expect::Anything));
+        self.silent |= garbled && self.sent == self.script.len();
         if self.silent && !self.wire.borrow().closed_by_server() {
             self.wire.borrow_mut().reset();
         }
@@ -289,6 +292,10 @@ impl Peer {
             }
             _ => {}
         }
+    }
+
+    pub(super) fn take_all(&mut self) {
+        self.take(usize::MAX);
     }
 
     fn take(&mut self, most: usize) {

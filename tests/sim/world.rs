@@ -237,7 +237,7 @@ impl World {
         }
         assert!(self.server.is_empty(), "still there: {:?}", self.server.roster());
         for peer in &mut self.peers {
-            peer.act(self.now);
+            peer.take_all();
             peer.assert_whole_answers();
         }
     }
@@ -285,7 +285,7 @@ fn patient() -> Limits {
 }
 
 /// No signal ever comes; all servers share it.
-fn signals() -> &'static Signals {
+pub(super) fn signals() -> &'static Signals {
     static SIGNALS: OnceLock<Signals> = OnceLock::new();
     SIGNALS.get_or_init(|| Signals::none().unwrap())
 }
