@@ -4,6 +4,20 @@
 //! loop never waits for whoever reads them: a pipe is written only while it has room, what does not fit stays in
 //! the buffer, and beyond a bound lines are dropped and counted.
 
+// No octet from the network, and no file, may end the server.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::string_slice,
+        clippy::get_unwrap
+    )
+)]
+
 mod format;
 
 use std::fs::{File, OpenOptions};

@@ -3,6 +3,20 @@
 //! A [`Service`] is given a parsed request and returns a [`Response`]: a status, rendered header fields and a
 //! [`Content`]. It knows nothing of sockets, framing or connections; those know nothing of files.
 
+// No octet from the network, and no file, may end the server.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::string_slice,
+        clippy::get_unwrap
+    )
+)]
+
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;

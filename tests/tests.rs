@@ -10,4 +10,5 @@ mod lifecycle; // the loop stepped in the test's thread, its clock moved: keep-a
 mod live; // below /_loop/: what a page sees of the loop, what it may change, and who may not
 mod operation; // what an operator sets: deadlines, places, listening, TLS, logs, flags, packaging
 mod protocol; // tables of raw requests, fed whole, octet by octet, glued together; any splitting, same answer
+mod sim; // whole servers over a simulated network: one seed, one world; laws that hold after every sweep
 mod site; // the content: which file, which fields, how fresh

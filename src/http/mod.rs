@@ -6,6 +6,20 @@
 //!
 //! Read `connection.rs` first; the drawing of the phases stands at its top.
 
+// No octet from the network, and no file, may end the server.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::string_slice,
+        clippy::get_unwrap
+    )
+)]
+
 mod buffer;
 mod chunked;
 mod connection;

@@ -303,6 +303,7 @@ const fn is_target_octet(octet: u8) -> bool {
 }
 
 /// `uri-host [":" port]` (RFC 3986 §3.2.2), possibly empty; no user information.
+#[expect(clippy::indexing_slicing, reason = "an octet is always less than 256")]
 fn is_authority(text: &[u8]) -> bool {
     let (host, port) = match text.strip_prefix(b"[") {
         // An address in brackets; what follows it can only be a port.
@@ -328,6 +329,7 @@ fn is_authority(text: &[u8]) -> bool {
 }
 
 /// The octets of a reg-name (RFC 3986 §3.2.2), looked up because every request has them.
+#[expect(clippy::indexing_slicing, reason = "made by the compiler; it would not build")]
 static HOST: [bool; 256] = {
     let mut table = [false; 256];
     let mut octet = 0;

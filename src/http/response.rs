@@ -129,6 +129,7 @@ impl HttpDate {
 }
 
 /// Appends a decimal number; the standard formatter costs several times as much.
+#[expect(clippy::indexing_slicing, reason = "a u64 has at most 20 digits")]
 pub(super) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0u8; 20];
     let mut at = digits.len();

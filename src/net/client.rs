@@ -278,10 +278,12 @@ impl<S: Transport> Client<S> {
                 scratch.extend_from_slice(transmit.head);
                 let head = scratch.len();
                 scratch.resize(head + len.min(SCRATCH_BYTES), 0);
-                let n = file.read_at(scratch.get_mut(head..).unwrap_or_default(), offset)?;
-                if n == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
+                let n = match file.read_at(scratch.get_mut(head..).unwrap_or_default(), offset) {
+                    // The disk's fault is this answer's alone: those queued before it go out first.
+                    Err(_) | Ok(0) if head > 0 => 0,
+                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    read => read?,
+                };
                 scratch.truncate(head + n);
                 self.stream.write(scratch)
             }

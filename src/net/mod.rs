@@ -3,6 +3,20 @@
 //! What lives here: everything the I/O models share below their waiting. What must not: the waiting itself; that
 //! is what the files of `server/` differ in.
 
+// No octet from the network, and no file, may end the server.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::string_slice,
+        clippy::get_unwrap
+    )
+)]
+
 mod client;
 mod door;
 mod listener;

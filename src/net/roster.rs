@@ -16,8 +16,8 @@
 //! sockets costs three times its share of a poll(2).
 //!
 //! The slice is [`QUIET_SLICE_BUSY`] after a sweep in which somebody had work, [`QUIET_SLICE_IDLE`] otherwise. So
-//! a quiet client that speaks waits at most 2·⌈quiet ÷ slice⌉ sweeps (twice, because removals may move it once
-//! past the cursor).
+//! a quiet client that speaks waits at most 2·⌈quiet ÷ slice⌉ sweeps: nobody who comes or leaves moves one of the
+//! quiet across the cursor, but within its round one may be asked first and in the next round last.
 
 use std::time::{Duration, Instant};
 
@@ -73,10 +73,14 @@ impl<S: Transport> Roster<S> {
 
     /// A newcomer; hot, because it will most likely speak now.
     pub fn push(&mut self, client: Client<S>) {
+        let last = self.clients.len();
         self.clients.push(client);
-        let last = self.clients.len() - 1;
-        self.clients.swap(self.hot, last);
+        // The first of those still to be asked goes to the end; the first of the asked takes its place.
+        let cursor = self.cursor.clamp(self.hot, last);
+        self.clients.swap(cursor, last);
+        self.clients.swap(self.hot, cursor);
         self.hot += 1;
+        self.cursor = cursor + 1;
     }
 
     /// Begins a walk: asks a slice of the quiet who has something, and makes those hot.
@@ -132,13 +136,15 @@ impl<S: Transport> Roster<S> {
         }
     }
 
-    /// The client leaves. The last of the hot takes its place, and has its turn next; the last of the quiet takes
-    /// that one's.
+    /// The client leaves. The last of the hot takes its place, and has its turn next; the last of the asked takes
+    /// that one's, and the last of those still to be asked that one's.
     pub fn remove(&mut self) {
         self.worked = true;
         self.hot -= 1;
         self.clients.swap(self.place, self.hot);
-        self.clients.swap_remove(self.hot);
+        self.cursor = self.cursor.clamp(self.hot + 1, self.clients.len()) - 1;
+        self.clients.swap(self.hot, self.cursor);
+        self.clients.swap_remove(self.cursor);
     }
 
     /// Makes those hot of whom this says true, by their places from `start` on.

@@ -253,10 +253,10 @@ fn send_file(
         }
     }
     match rustix::fs::sendfile(socket, file, Some(&mut offset), len) {
+        // The head is out: that was progress; the file's turn, and its error, come again.
+        Ok(0) | Err(_) if head_sent > 0 => Ok(head_sent),
         Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
         Ok(sent) => Ok(head_sent + sent),
-        // The head is out: that was progress; the file's turn comes again.
-        Err(rustix::io::Errno::AGAIN) if head_sent > 0 => Ok(head_sent),
         Err(error) => Err(error.into()),
     }
 }

@@ -4,6 +4,20 @@
 //! client's turn, limits, counters, log) is shared and lies below, so that two of these files laid side by side
 //! show the difference between two models and nothing else.
 
+// No octet from the network, and no file, may end the server.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::string_slice,
+        clippy::get_unwrap
+    )
+)]
+
 mod blocking;
 mod coroutine;
 #[cfg(target_os = "linux")]

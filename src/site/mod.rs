@@ -14,6 +14,20 @@
 //! What must not live here: sockets, connections, framing. Nothing here waits: the disk is asked for bounded
 //! pieces, and a large file is handed on as an open handle.
 
+// No octet from the network, and no file, may end the server.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::string_slice,
+        clippy::get_unwrap
+    )
+)]
+
 mod accounts;
 mod auth;
 mod cache;
