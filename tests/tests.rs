@@ -7,6 +7,7 @@ mod chapter; // the teaching pages: written from tests/chapter/pages, listings f
 mod cli; // the real binary: flags, signals, exit codes, report, log; curl and ab as clients
 mod compare; // a tiny matrix measured, counted by both sides, told in two languages
 mod lifecycle; // the loop stepped in the test's thread, its clock moved: keep-alive, deadlines, half-close, crowds
+mod models; // every I/O model through one list of scenarios, and what each does differently
 mod operation; // what an operator sets: deadlines, places, listening, TLS, logs, flags, packaging
 mod protocol; // tables of raw requests, fed whole, octet by octet, glued together; any splitting, same answer
 mod site; // the content: which file, which fields, how fresh
