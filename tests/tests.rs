@@ -8,6 +8,7 @@ mod cli; // the real binary: flags, signals, exit codes, report, log; curl and a
 mod compare; // a tiny matrix measured, counted by both sides, told in two languages
 mod lifecycle; // the loop stepped in the test's thread, its clock moved: keep-alive, deadlines, half-close, crowds
 mod live; // below /_loop/: what a page sees of the loop, what it may change, and who may not
+mod models; // every I/O model through one list of scenarios, and what each does differently
 mod operation; // what an operator sets: deadlines, places, listening, TLS, logs, flags, packaging
 mod protocol; // tables of raw requests, fed whole, octet by octet, glued together; any splitting, same answer
 mod sim; // whole servers over a simulated network: one seed, one world; laws that hold after every sweep
