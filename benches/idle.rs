@@ -171,8 +171,8 @@ impl Figures {
                 if burnt.is_none() && woken.is_none() {
                     continue;
                 }
-                let burnt = burnt.map_or("–".to_owned(), |share| format!("{:.2} %", share * 100.0));
-                println!("| {name} | {silent} | {burnt} | {} |", woken.map_or("–".to_owned(), show));
+                let burnt = burnt.map_or_else(|| "–".to_owned(), |share| format!("{:.2} %", share * 100.0));
+                println!("| {name} | {silent} | {burnt} | {} |", woken.map_or_else(|| "–".to_owned(), show));
             }
         }
         println!();

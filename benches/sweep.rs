@@ -185,7 +185,7 @@ fn print_lines(samples: &Samples) {
         let points = samples.series(way);
         let Some(line) = Line::through(&points) else { continue };
         let measured =
-            points.iter().find(|(n, _)| *n == 10_000.0).map_or("–".to_owned(), |(_, y)| show(*y));
+            points.iter().find(|(n, _)| *n == 10_000.0).map_or_else(|| "–".to_owned(), |(_, y)| show(*y));
         println!("| {way} | {} | {} | {:.4} | {measured} |", show(line.a), show(line.r), line.r2);
     }
     println!("\n`hot` tries the quiet in slices and epoll is told, so neither is a line: R² says so.\n");

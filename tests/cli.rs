@@ -57,7 +57,6 @@ impl Running {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
-    #[expect(dead_code, reason = "for tests that look at the process")]
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -137,7 +137,7 @@ impl Report {
         };
         let green: u32 = self.rules.iter().filter(|j| j.outcome == Outcome::Pass).map(|j| weight(&j)).sum();
         let red: u32 = self.red().map(|j| weight(&j)).sum();
-        if green + red == 0 { 0 } else { green * 100 / (green + red) }
+        (green * 100).checked_div(green + red).unwrap_or(0)
     }
 
     /// The three red rules to begin with: the gravest, no two of one group.

@@ -65,7 +65,7 @@ it is your own server, add --i-own-this-server"
                 ),
             ));
         }
-        let addr = addrs.iter().find(listens).or(addrs.first()).copied().ok_or_else(bad)?;
+        let addr = addrs.iter().find(listens).or_else(|| addrs.first()).copied().ok_or_else(bad)?;
         Ok(Self { addr, host: host.to_owned(), path: path.to_owned() })
     }
 

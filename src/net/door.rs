@@ -119,7 +119,7 @@ impl Door {
             Self::Tcp(socket) => socket.local_addr().ok().map(Address::Ip),
             Self::Unix(socket, _) => {
                 let address = socket.local_addr().ok()?;
-                Some(Address::Unix(address.as_pathname().unwrap_or(Path::new("?")).to_owned()))
+                Some(Address::Unix(address.as_pathname().unwrap_or_else(|| Path::new("?")).to_owned()))
             }
         }
     }
