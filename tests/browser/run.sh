@@ -1,12 +1,16 @@
 #!/bin/sh
 # The chapter in a real browser. Needs chromium (a Debian package), node 20 or later, and `npm ci` in this folder.
-#   tests/browser/run.sh [path of the wouldblock binary]
+#   tests/browser/run.sh [path of the wouldblock binary]     without it, builds one
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-binary=$(realpath "${1:-$here/../../target/release/wouldblock}")
+if [ $# -eq 0 ]; then
+    cargo build --release --quiet --manifest-path "$here/../../Cargo.toml"
+    set -- "$here/../../target/release/wouldblock"
+fi
+binary=$(realpath "$1")
 cd "$here"
 port=${PORT:-7897}
-[ -x "$binary" ] || { echo "run.sh: no binary at $binary: cargo build --release first" >&2; exit 2; }
+[ -x "$binary" ] || { echo "run.sh: $binary is no program" >&2; exit 2; }
 command -v "${CHROMIUM:-chromium}" >/dev/null || { echo "run.sh: no chromium: install the package, or set CHROMIUM" >&2; exit 2; }
 [ -d node_modules ] || npm ci --no-audit --no-fund
 

@@ -6,6 +6,9 @@
 
 use pulldown_cmark::{CodeBlockKind, CowStr, Event, Options, Parser, Tag, TagEnd, html as markdown};
 use serde_json::Value;
+use wouldblock::compare::lang::Lang;
+use wouldblock::compare::results::Results;
+use wouldblock::compare::{findings, table};
 
 use super::highlight::{escape, html};
 use super::{listing, read};
@@ -226,7 +229,7 @@ impl Body<'_> {
         for line in source.lines() {
             let directive = line.trim().strip_prefix("{{").and_then(|line| line.strip_suffix("}}"));
             match directive.and_then(|directive| directive.split_once(' ')) {
-                Some((verb @ ("listing" | "file" | "include" | "from"), what)) => {
+                Some((verb @ ("listing" | "file" | "include" | "from" | "compare"), what)) => {
                     out.push_str(&self.markdown(&text));
                     text.clear();
                     out.push_str(&self.directive(verb, what.trim()));
@@ -260,6 +263,7 @@ impl Body<'_> {
                 let text = read(&format!("tests/chapter/partials/{what}"));
                 self.inline(&self.pick(&text).replace("UP/", self.up))
             }
+            "compare" => self.compare(what),
             _ => {
                 let figures = figures();
                 let origin = &figures["sources"][what];
@@ -288,6 +292,56 @@ impl Body<'_> {
                 )
             }
         }
+    }
+
+    /// The table of `wouldblock compare --json`, if one was recorded.
+    fn compare(&self, path: &str) -> String {
+        if !super::root().join(path).exists() {
+            return self
+                .markdown(self.language.pick(
+                    "这一页还没有收录 `wouldblock compare` 的整张表；在你的机器上跑一遍，得到的就是你自己的。\n",
+                    "The whole table of `wouldblock compare` is not recorded on this page yet; run it, and you have your own.\n",
+                ));
+        }
+        let results: Results = serde_json::from_str(&read(path)).unwrap();
+        assert!(!results.machine.debug_build, "{path}: figures of a debug build are not to be quoted");
+        let lang = self.language.pick(Lang::Zh, Lang::En);
+        let rows = findings::rows(&results);
+        // The columns a reader of the text needs: at most, p50, p99, idle, CPU per request, fruitless.
+        const COLUMNS: [usize; 6] = [0, 1, 2, 4, 6, 9];
+        let heads = table::columns(lang, results.options.rate);
+        let mut out = String::from(
+            "<div class=\"wide\" role=\"group\" tabindex=\"0\" aria-label=\"wouldblock compare\"><table><thead><tr>",
+        );
+        for at in [0, 1].into_iter().chain(COLUMNS.iter().map(|at| at + 2)) {
+            let (head, unit) = &heads[at];
+            out.push_str(&format!("<th>{} <small>{}</small>", escape(head), escape(unit)));
+        }
+        out.push_str("</thead><tbody>\n");
+        for row in rows.iter().filter(|row| matches!(row.cell.silent, 0 | 100 | 1000 | 10_000)) {
+            out.push_str(&format!(
+                "<tr><td>{}<td>{}",
+                escape(&table::name(row, lang)),
+                table::count(row.cell.silent)
+            ));
+            let figures = table::figures(row);
+            for at in COLUMNS {
+                out.push_str(&format!("<td>{}", escape(&figures[at])));
+            }
+            out.push('\n');
+        }
+        out.push_str("</tbody></table></div>\n<ul>\n");
+        for sentence in findings::sentences(&results, lang) {
+            out.push_str(&format!("<li>{}\n", escape(&sentence)));
+        }
+        let legend = table::legend(&rows, &results, lang).join(" ");
+        out.push_str(&format!(
+            "</ul>\n<p class=\"from\">{} {} {}</p>\n",
+            escape(&legend),
+            escape(&table::machine(&results, lang)),
+            escape(&table::thrown(&results, lang))
+        ));
+        out
     }
 
     /// One of two languages.
