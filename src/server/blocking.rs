@@ -55,6 +55,7 @@ pub(super) fn serve(
             signals.stop_requested()
         };
         let reason = serve_client(client, &mut house.worker, is_told, config.grace);
+        crowd.looked = None;
         house.left(reason);
     }
     Ok(house.finish(0))
@@ -111,10 +112,10 @@ impl Crowd {
         let now = Instant::now();
         let was_long = self.looked.is_some_and(|looked| now - looked >= PATIENCE);
         self.looked = Some(now);
-        if was_long && !self.told && wait_for(listener.sockets(), Some(now)) > 0 {
+        if was_long && !self.told && listener.has_newcomer() {
             self.told = true;
             log::warn!(
-                "one client at a time: others wait at the door while this one is silent, until its idle timeout; \
+                "one client at a time: others wait at the door while this one takes its time; \
                  --model thread serves them meanwhile (said once)"
             );
         }

@@ -130,7 +130,7 @@ impl Server<'_> {
     /// The life of a child.
     fn serve_child(&mut self, client: Client) -> ! {
         obey_parent();
-        self.house.listener.abandon();
+        self.house.listener.close(); // the copies; the parent listens on
         let worker = &mut self.house.worker;
         worker.stats = Stats::default();
         let is_told = || TOLD.load(Ordering::Relaxed) || self.signals.stop_requested();
