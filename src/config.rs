@@ -127,15 +127,23 @@ impl Model {
                 "one thread tries every socket, again and again; burns what it does not sleep"
             }
             Self::Blocking => "one client at a time; a silent one holds everyone up until its idle timeout",
-            Self::Process => "a forked process for each client; the dearest connection, the hardest walls",
-            Self::Thread => "a thread for each client; a stack each, and the scheduler does the waiting",
+            Self::Process => {
+                "a forked process for each client, 1024 at most; the dearest connection, the hardest walls"
+            }
+            Self::Thread => {
+                "a thread for each client, 4096 at most; a stack each, and the scheduler does the waiting"
+            }
             Self::Coroutine => {
                 "an async fn for each client on one thread; reads like blocking, waits like epoll"
             }
-            Self::Select => "asks select(2) who is ready; no descriptor above 1023",
-            Self::Poll => "asks poll(2) who is ready; looks at every client each time",
-            Self::Epoll => "is told by epoll(7) who is ready, again while it is (level triggered)",
-            Self::EpollEt => "is told by epoll(7) once when that changes (edge triggered)",
+            Self::Select => "asks select(2) who is ready; turns away whoever gets a descriptor above 1023",
+            Self::Poll => "asks poll(2) who is ready; that looks at every client each time",
+            Self::Epoll => {
+                "is told by epoll(7) who is ready, again and again while they are (level triggered)"
+            }
+            Self::EpollEt => {
+                "is told by epoll(7) once when someone becomes ready; must try until it would block (edge triggered)"
+            }
         }
     }
 }

@@ -157,11 +157,6 @@ impl Listener {
         poll(&mut doors, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    /// Closes this process's copies after a fork; the process they were copied from goes on listening.
-    pub fn abandon(&mut self) {
-        self.sockets.clear(); // leaves the file of a Unix socket, which is still in use
-    }
-
     /// When a paused listener is to be tried again.
     pub const fn deadline(&self) -> Option<Instant> {
         self.paused_until

