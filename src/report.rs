@@ -94,6 +94,9 @@ impl Display for Report {
             stats.writes,
             Share(stats.would_blocks(), stats.attempts())
         )?;
+        if stats.disk_would_blocks > 0 {
+            writeln!(f, "disk       {} turns waited for pages of a file", stats.disk_would_blocks)?;
+        }
         if stats.waits > 0 {
             writeln!(
                 f,

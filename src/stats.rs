@@ -18,6 +18,8 @@ pub struct Stats {
     pub read_would_blocks: u64,
     pub writes: u64,
     pub write_would_blocks: u64,
+    /// Turns in which a piece of a file was not in memory yet.
+    pub disk_would_blocks: u64,
     /// Calls that ask the kernel who is ready, or that sleep until someone is: select, poll, epoll_wait, park.
     pub waits: u64,
     /// Descriptors those calls named as ready.
@@ -104,6 +106,7 @@ impl AddAssign for Stats {
             read_would_blocks,
             writes,
             write_would_blocks,
+            disk_would_blocks,
             waits,
             wakeups,
             watches,
@@ -130,6 +133,7 @@ impl AddAssign for Stats {
         self.read_would_blocks += read_would_blocks;
         self.writes += writes;
         self.write_would_blocks += write_would_blocks;
+        self.disk_would_blocks += disk_would_blocks;
         self.waits += waits;
         self.wakeups += wakeups;
         self.watches += watches;

@@ -506,3 +506,38 @@ fn counters_add_up() {
         assert!(stats.idle_sweeps < stats.sweeps);
     });
 }
+
+/// Drops a file's pages from memory; whether the system did so.
+#[cfg(target_os = "linux")]
+fn make_cold(file: &File) -> bool {
+    use rustix::fs::{Advice, fadvise};
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+    file.sync_all().unwrap();
+    fadvise(file, 0, None, Advice::DontNeed).unwrap();
+    let mut octet = [0];
+    let look = preadv2(file, &mut [std::io::IoSliceMut::new(&mut octet)], 0, ReadWriteFlags::NOWAIT);
+    look == Err(Errno::AGAIN)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_that_is_not_in_memory_is_waited_for_like_a_socket() {
+    const LEN: usize = 8 << 20;
+    for sweep in [Sweep::Full, Sweep::Hot] {
+        // In the build's folder: a temporary folder may be in memory itself, where nothing is ever cold.
+        let file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        file.write_all_at(&pattern(LEN), 0).unwrap();
+        let file = Arc::new(file);
+        let mut step = Stepper::serving(&sweeping(sweep), Box::new(OneFile(file.clone(), LEN as u64)));
+        let is_cold = make_cold(&file);
+        let mut socket = step.connect();
+        let answer = step.ask(&mut socket, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(answer.body == pattern(LEN));
+        assert_eq!(step.stats().disk_would_blocks > 0, is_cold, "{sweep}");
+        // Now it is in memory, and nobody waits for the disk.
+        let before = step.stats().disk_would_blocks;
+        let answer = step.ask(&mut socket, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(answer.body == pattern(LEN));
+        assert_eq!(step.stats().disk_would_blocks, before, "{sweep}");
+    }
+}

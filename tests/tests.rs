@@ -6,6 +6,8 @@ mod architecture; // who may import whom; http/ knows no I/O
 mod chapter; // the teaching pages: written from tests/chapter/pages, listings from src/
 mod cli; // the real binary: flags, signals, exit codes, report, log; curl and ab as clients
 mod compare; // a tiny matrix measured, counted by both sides, told in two languages
+#[cfg(target_os = "linux")]
+mod flood; // the real binary under crowds, storms, no descriptors, no disk, signals
 mod lifecycle; // the loop stepped in the test's thread, its clock moved: keep-alive, deadlines, half-close, crowds
 mod live; // below /_loop/: what a page sees of the loop, what it may change, and who may not
 mod models; // every I/O model through one list of scenarios, and what each does differently

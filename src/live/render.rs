@@ -236,6 +236,7 @@ impl<'a> Scene<'a> {
             read_would_blocks,
             writes,
             write_would_blocks,
+            disk_would_blocks,
             waits,
             wakeups,
             watches,
@@ -270,6 +271,12 @@ impl<'a> Scene<'a> {
         out.labelled("attempts_total", calls(accepts, reads, writes));
         out.family("would_block_total", "counter", "Attempts that would have blocked.");
         out.labelled("would_block_total", calls(accept_would_blocks, read_would_blocks, write_would_blocks));
+        out.one(
+            "disk_would_block_total",
+            "counter",
+            "Turns in which a piece of a file was not in memory yet.",
+            disk_would_blocks,
+        );
         out.one(
             "waits_total",
             "counter",

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use super::attempt;
+use super::disk::ReadAhead;
 use super::stream::{Stream, Transport};
 use super::worker::Worker;
 use crate::access_log::PendingLine;
@@ -20,7 +21,7 @@ pub const TURN_BYTES: usize = 512 * 1024;
 /// Most octets of a file that pass through user space at once, where the socket cannot take them from the file.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// How soon a service that would have blocked is asked again, by models that sleep in the kernel.
+/// How soon a service or a disk that would have blocked is asked again, by models that sleep in the kernel.
 const ASK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A client: its socket, its connection, and the body it is being sent.
@@ -30,6 +31,8 @@ pub struct Client<S = Stream> {
     conn: Connection,
     /// The body that the connection only knows the length of.
     content: Option<Content>,
+    /// How much of that body can be sent without waiting for the disk.
+    read_ahead: ReadAhead,
     /// The log line of that body's answer, waiting for the count of octets sent.
     line: Option<Box<PendingLine>>,
     peer: Peer,
@@ -60,6 +63,7 @@ impl<S: Transport> Client<S> {
             stream,
             conn: Connection::new(worker.limits.clone(), now),
             content: None,
+            read_ahead: ReadAhead::new(0),
             line: None,
             peer,
             active_at: now,
@@ -129,7 +133,7 @@ impl<S: Transport> Client<S> {
         match self.conn.wants() {
             Wants::Read | Wants::Shutdown if self.stream.has_output() => Some(Interest::Write),
             Wants::Read => Some(Interest::Read),
-            Wants::Write => Some(Interest::Write),
+            Wants::Write if !self.read_ahead.is_waiting() => Some(Interest::Write),
             _ => None,
         }
     }
@@ -138,6 +142,7 @@ impl<S: Transport> Client<S> {
     pub fn deadline(&self, now: Instant) -> Instant {
         match self.conn.wants() {
             Wants::Answer => now + ASK_AGAIN,
+            Wants::Write if self.read_ahead.is_waiting() => self.conn.deadline().min(now + ASK_AGAIN),
             Wants::Read if self.stream.has_input() => now,
             Wants::Read if self.stream.is_handshaking() => self.handshake_deadline.min(self.conn.deadline()),
             Wants::Read | Wants::Write => self.conn.deadline(),
@@ -221,6 +226,7 @@ impl<S: Transport> Client<S> {
             content => Payload::External(content.len()),
         };
         if self.conn.respond(&head, payload, &worker.date, &mut worker.spare, now) {
+            self.read_ahead = ReadAhead::new(response.content.len());
             self.content = Some(response.content);
         } else if let Some(line) = self.line.take() {
             worker.log.finish(&line, 0);
@@ -228,8 +234,15 @@ impl<S: Transport> Client<S> {
     }
 
     fn write(&mut self, worker: &mut Worker, now: Instant) -> Result<usize, CloseReason> {
+        let waits_for_disk = !worker.blocking && self.waits_for_disk(now);
+        if waits_for_disk {
+            worker.stats.disk_would_blocks += 1;
+            if self.conn.transmit().head.is_empty() {
+                return Ok(0);
+            }
+        }
         worker.stats.writes += 1;
-        let sent = match self.transmit(&mut worker.scratch) {
+        let sent = match self.transmit(&mut worker.scratch, waits_for_disk) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(CloseReason::BodyTruncated);
             }
@@ -255,12 +268,25 @@ impl<S: Transport> Client<S> {
         Ok(1 + self.exchange(worker, now))
     }
 
-    /// Sends some of what the connection names: what is queued, then a piece of the body. All policy about
-    /// copying, vectored writes and sendfile(2) is in this function.
-    fn transmit(&mut self, scratch: &mut Vec<u8>) -> io::Result<usize> {
+    /// Whether the next piece of a large file would have to be waited for.
+    fn waits_for_disk(&mut self, now: Instant) -> bool {
+        let unsent = self.conn.transmit().body;
+        let at = unsent.start;
+        if self.read_ahead.covers(at, unsent.end - at) {
+            return false;
+        }
+        match self.content.as_ref().map(|content| piece(content, unsent)) {
+            Some(Piece::File(file, offset, left)) => !self.read_ahead.is_ready(at, file, offset, left, now),
+            _ => false,
+        }
+    }
+
+    /// Sends some of what the connection names: what is queued, then (unless it is `only_head`) a piece of the body.
+    /// All policy about copying, vectored writes and sendfile(2) is in this function.
+    fn transmit(&mut self, scratch: &mut Vec<u8>, only_head: bool) -> io::Result<usize> {
         let transmit = self.conn.transmit();
         let content = match &self.content {
-            Some(content) if !transmit.body.is_empty() => content,
+            Some(content) if !transmit.body.is_empty() && !only_head => content,
             _ => return self.stream.write(transmit.head),
         };
         match piece(content, transmit.body) {

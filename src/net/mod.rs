@@ -18,6 +18,7 @@
 )]
 
 mod client;
+mod disk;
 mod door;
 mod listener;
 mod roster;

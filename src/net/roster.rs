@@ -24,7 +24,6 @@ use std::time::{Duration, Instant};
 use super::client::Client;
 use super::stream::{Stream, Transport};
 use crate::config::Sweep;
-use crate::http::Wants;
 use crate::stats::Stats;
 
 /// How long after its last octet a client is still tried in every sweep. Longer than the pauses of a client at
@@ -106,8 +105,8 @@ impl<S: Transport> Roster<S> {
         S::ask(&mut asked.iter().map(|client| (client.stream(), client.interest())), &mut ready);
         for (client, ready) in asked.iter().zip(&mut ready) {
             stats.wakeups += u64::from(*ready);
-            // Not only the socket can have something to say: the clock, or a service that would have blocked.
-            *ready |= client.connection().wants() == Wants::Answer || client.deadline(now) <= now;
+            // Not only the socket can have something to say: the clock, or a service or disk that would have blocked.
+            *ready |= client.interest().is_none() || client.deadline(now) <= now;
         }
         self.warm(start, &ready);
         self.ready = ready;

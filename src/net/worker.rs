@@ -42,7 +42,7 @@ pub struct Worker {
     explained: u32,
     unexplained: u64,
     next_second: Instant,
-    blocking: bool,
+    pub(super) blocking: bool,
 }
 
 impl Worker {

@@ -153,8 +153,9 @@ async fn converse(mut seat: AsyncFd<Seat>, server: &Server) {
                 match ready {
                     Ok(Ok(mut ready)) => {
                         let progress = server.turn(&mut ready.get_inner_mut().0);
-                        if progress == Some(0) {
-                            ready.clear_ready(); // would block: from here on the kernel tells
+                        // Would block: from here on the kernel tells. Unless it is the disk that would.
+                        if progress == Some(0) && ready.get_inner().0.interest().is_some() {
+                            ready.clear_ready();
                         }
                         progress
                     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use wouldblock::access_log::AccessLog;
 use wouldblock::config::{Config, Sweep};
-use wouldblock::http::{CloseReason, Limits, Wants};
+use wouldblock::http::{CloseReason, Limits};
 use wouldblock::net::{QUIET_SLICE_BUSY, Worker};
 use wouldblock::server::Server;
 use wouldblock::signals::Signals;
@@ -193,8 +193,8 @@ impl World {
         let sweep = self.tally.sweep.get();
         for client in self.server.roster().iter() {
             let mut wire = client.stream().0.borrow_mut();
-            if client.connection().wants() == Wants::Answer {
-                wire.last_try = sweep; // the service was asked, not the socket
+            if client.interest().is_none() {
+                wire.last_try = sweep; // the service or the disk was asked, not the socket
             }
             let waited = sweep - wire.last_try;
             assert!(waited <= longest, "{} waited {waited} sweeps; promised {longest}", client.peer());
