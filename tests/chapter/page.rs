@@ -134,7 +134,7 @@ impl Page {
             String::new()
         };
         let other = language.other();
-        let policy = POLICY.replace("HASH", &read("tests/chapter/theme.sha256").trim());
+        let policy = POLICY.replace("HASH", read("tests/chapter/theme.sha256").trim());
         let text = format!(
             "<!doctype html>\n<html lang=\"{code}\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
