@@ -194,7 +194,7 @@ impl AccessLog {
     }
 
     /// Writes what the reader takes now; never waits. Each write ends with a line where it can, so that the lines of
-    /// threads and processes that share a file or a pipe stay whole; one longer than [`PIPE_BUF`] may be torn.
+    /// threads and processes that share a file or a pipe stay whole; one longer than `PIPE_BUF` may be torn.
     pub fn flush(&mut self) {
         self.write(Duration::ZERO);
     }

@@ -25,7 +25,7 @@ enum Language {
 #[derive(clap::Args)]
 #[command(after_help = "Exit status: 0 no must is red, 1 some must is red, 2 it could not run.")]
 pub(super) struct Args {
-    /// The server: http://host[:port][/path]
+    /// The server: http://HOST, with :PORT and /PATH if need be
     #[arg(required_unless_present_any = ["list", "explain"])]
     url: Option<String>,
     /// The folder that the server serves there: files are laid into a subfolder and removed afterwards

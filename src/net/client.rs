@@ -84,11 +84,7 @@ impl<S: Transport> Client<S> {
     /// # Errors
     /// The reason why this client is to be removed.
     #[inline]
-    pub fn turn(&mut self, worker: &mut Worker, now: Instant) -> Result<usize, CloseReason> {
-        self.take_turn(worker, now).inspect_err(|reason| worker.left(&self.peer, *reason))
-    }
-
-    fn take_turn(&mut self, worker: &mut Worker, mut now: Instant) -> Result<usize, CloseReason> {
+    pub fn turn(&mut self, worker: &mut Worker, mut now: Instant) -> Result<usize, CloseReason> {
         let mut work = 0;
         if now >= self.conn.deadline() {
             self.overdue(now);
@@ -104,13 +100,9 @@ impl<S: Transport> Client<S> {
                 Ok(None) => {
                     worker.stats.read_would_blocks += 1; // no data: ask again next sweep
                     self.conn.release(&mut worker.spare);
-                    return self.check_handshake(now);
+                    return self.check_handshake(worker, now);
                 }
-                Err(error) if self.stream.is_handshaking() => {
-                    worker.explain(log::Level::Debug, format_args!("handshake with {}: {error}", self.peer));
-                    return Err(CloseReason::Handshake);
-                }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(self.broken(error, worker)),
             }
         }
         if self.conn.wants() == Wants::Answer {
@@ -242,11 +234,16 @@ impl<S: Transport> Client<S> {
             }
         }
         worker.stats.writes += 1;
+<<<<<<< HEAD
         let sent = match self.transmit(&mut worker.scratch, waits_for_disk) {
+=======
+        let sent = match attempt(self.transmit(&mut worker.scratch)) {
+            Ok(sent) => sent,
+>>>>>>> operation
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(CloseReason::BodyTruncated);
+                return Err(self.left(CloseReason::BodyTruncated, worker));
             }
-            sent => attempt(sent)?,
+            Err(error) => return Err(self.left(error.into(), worker)),
         };
         let Some(n) = sent else {
             worker.stats.write_would_blocks += 1; // the peer is slow: its deadline is running
@@ -332,18 +329,20 @@ impl<S: Transport> Client<S> {
         match self.conn.wants() {
             Wants::Close => {
                 self.stream.finish();
-                Err(self.left(worker))
+                Err(self.left(self.conn.close_reason(), worker))
             }
             _ => Ok(()),
         }
     }
 
-    fn left(&mut self, worker: &mut Worker) -> CloseReason {
+    /// The end, with or without having been given the whole answer: the log has what went.
+    fn left(&mut self, reason: CloseReason, worker: &mut Worker) -> CloseReason {
         if let Some(line) = self.line.take() {
             let unsent = self.conn.transmit().body;
             worker.log.finish(&line, unsent.start);
         }
-        self.conn.close_reason()
+        worker.explain_leaving(&self.peer, reason);
+        reason
     }
 
     /// Its time is up; but an answer is only stalled if the *peer* took too little of it. The kernel may have taken
@@ -358,11 +357,21 @@ impl<S: Transport> Client<S> {
         self.conn.handle_timeout(now);
     }
 
+    /// A read failed: the handshake, if there still is one, or the socket.
+    #[cold]
+    fn broken(&mut self, error: io::Error, worker: &mut Worker) -> CloseReason {
+        if !self.stream.is_handshaking() {
+            return self.left(error.into(), worker);
+        }
+        worker.explain(log::Level::Debug, format_args!("the handshake with {}: {error}", self.peer));
+        self.left(CloseReason::Handshake, worker)
+    }
+
     /// After a read that brought no request's octets: steps of the handshake are work too, but do not extend the
     /// time for it.
-    fn check_handshake(&self, now: Instant) -> Result<usize, CloseReason> {
+    fn check_handshake(&mut self, worker: &mut Worker, now: Instant) -> Result<usize, CloseReason> {
         if self.stream.is_handshaking() && now >= self.handshake_deadline {
-            return Err(CloseReason::Handshake);
+            return Err(self.broken(io::ErrorKind::TimedOut.into(), worker));
         }
         Ok(usize::from(self.stream.has_input()))
     }

@@ -107,7 +107,7 @@ impl Worker {
     }
 
     /// A client left; explains it if it was not in the usual course of things.
-    pub(super) fn left(&mut self, peer: &Peer, reason: CloseReason) {
+    pub(super) fn explain_leaving(&mut self, peer: &Peer, reason: CloseReason) {
         let level = match reason {
             CloseReason::BodyTruncated => log::Level::Warn, // the operator's own files
             CloseReason::PeerClosed

@@ -114,3 +114,24 @@ fn bad_clients_do_not_flood_the_diagnostics() {
     );
     assert!(lines < 300, "some were left out");
 }
+
+#[test]
+fn a_download_broken_off_is_logged_with_what_went() {
+    let folder = folder();
+    std::fs::write(folder.path().join("huge.bin"), vec![0; 30_000_000]).unwrap();
+    for reset in [false, true] {
+        let server = Started::new(folder.path(), &["-p", "0"]);
+        let mut socket = server.connect();
+        socket.write_all(b"GET /huge.bin HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        socket.read_exact(&mut [0; 100_000]).unwrap();
+        if reset {
+            socket2::SockRef::from(&socket).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        }
+        drop(socket);
+        // The server has noticed when it has nobody inside any more; it says so in its report.
+        let (_, stdout, report) = server.stop();
+        let line = stdout.lines().next().unwrap_or_else(|| panic!("no line; {report}"));
+        let bytes: u64 = line.split(' ').nth(9).unwrap().parse().unwrap();
+        assert!((100_000..30_000_000).contains(&bytes), "{line}");
+    }
+}
