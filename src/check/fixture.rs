@@ -46,7 +46,8 @@ pub(super) struct Files {
     dir: PathBuf,
     outside: PathBuf,
     prefix: String,
-    big: usize,
+    big: Vec<u8>,
+    medium: Vec<u8>,
 }
 
 impl Files {
@@ -58,7 +59,8 @@ impl Files {
             dir: root.join(&name),
             outside: std::env::temp_dir().join(format!("{name}.outside")),
             prefix: format!("{prefix}{name}/"),
-            big,
+            big: pattern(big),
+            medium: pattern(MEDIUM),
         };
         fs::create_dir(&files.dir)?;
         files.fill()?;
@@ -77,6 +79,7 @@ impl Files {
             ("percent%41.txt", b"a percent sign in the name\n"),
             ("percentA.txt", b"decoded twice\n"),
             ("change.txt", b"before\n"),
+            ("at-once.txt", b"before\n"),
             ("tag.txt", b"before\n"),
             ("gone.txt", b"soon gone\n"),
             ("keep.txt", b"keep me\n"),
@@ -95,8 +98,8 @@ impl Files {
             fs::write(self.dir.join(format!("n{n}.txt")), format!("file number {n}\n"))?;
         }
         fs::write(self.dir.join("octets.bin"), self.octets())?;
-        fs::write(self.dir.join("medium.bin"), pattern(MEDIUM))?;
-        fs::write(self.dir.join("big.bin"), pattern(self.big))?;
+        fs::write(self.dir.join("medium.bin"), &self.medium)?;
+        fs::write(self.dir.join("big.bin"), &self.big)?;
         fs::create_dir(self.dir.join("sub"))?;
         fs::write(self.dir.join("sub/index.html"), b"<p>index of sub</p>\n")?;
         fs::create_dir(self.dir.join("list"))?;
@@ -138,9 +141,14 @@ impl Files {
         self.dir.join(name)
     }
 
-    /// Length of `big.bin`.
-    pub(super) fn big(&self) -> usize {
-        self.big
+    /// Content of `big.bin`.
+    pub(super) fn big(&self) -> &[u8] {
+        &self.big
+    }
+
+    /// Content of `medium.bin`.
+    pub(super) fn medium(&self) -> &[u8] {
+        &self.medium
     }
 }
 

@@ -346,7 +346,7 @@ impl Run<'_> {
         conn.send(&probe.page().close().bytes());
         match conn.head() {
             Ok(_) | Err(Lack::NotHttp) => Health::Fine,
-            Err(Lack::Silence(_)) => Health::Hangs,
+            Err(Lack::Silence(_) | Lack::OutOfTime) => Health::Hangs,
             Err(Lack::Ended(_)) => Health::Ended,
         }
     }

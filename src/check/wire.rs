@@ -56,6 +56,8 @@ pub(super) enum Lack {
     Ended(End),
     /// Something came that cannot be read as HTTP.
     NotHttp,
+    /// The rule's own time was over: says nothing about the server.
+    OutOfTime,
 }
 
 /// How the end of a body was found.
@@ -73,6 +75,8 @@ pub(super) enum BodyEnd {
     Cut(End),
     /// It never came.
     Waiting,
+    /// The rule's own time was over: says nothing about the server.
+    OutOfTime,
     /// Chunked, but not by the grammar.
     BadChunk,
 }
@@ -174,10 +178,11 @@ impl Conn {
         Ok(Self { stream, inbox: Vec::new(), ended: None, patience, until, log })
     }
 
-    /// Makes the kernel's receive buffer small, so that a reader who does not read is felt by the server.
+    /// Keeps the kernel from growing the receive buffer to megabytes, so that a reader who does not read is felt
+    /// by the server. Not smaller, or reading the rest afterwards takes minutes.
     pub(super) fn shrink_receive_buffer(&self) {
         // Best effort: with a larger buffer the rule merely tests less.
-        let _ = socket2::SockRef::from(&self.stream).set_recv_buffer_size(4096);
+        let _ = socket2::SockRef::from(&self.stream).set_recv_buffer_size(128 * 1024);
     }
 
     /// Sends everything, or as much as the server takes; reads meanwhile what it says, so that neither side
@@ -300,6 +305,7 @@ impl Conn {
                     return Err(Lack::Ended(self.ended.unwrap_or(End::Closed)));
                 }
                 Pull::Ended => return Err(Lack::NotHttp),
+                Pull::Nothing if self.out_of_time() => return Err(Lack::OutOfTime),
                 Pull::Nothing => return Err(Lack::Silence(begun.elapsed())),
             }
         }
@@ -340,7 +346,7 @@ impl Conn {
             None => loop {
                 match self.pull(Instant::now() + self.patience) {
                     Pull::Data if self.inbox.len() < MAX_BODY => {}
-                    Pull::Data | Pull::Nothing => return (std::mem::take(&mut self.inbox), BodyEnd::Waiting),
+                    Pull::Data | Pull::Nothing => return (std::mem::take(&mut self.inbox), self.waiting()),
                     // Even a reset: whether it came too early cannot be known without a length.
                     Pull::Ended => return (std::mem::take(&mut self.inbox), BodyEnd::Close),
                 }
@@ -354,7 +360,7 @@ impl Conn {
             match self.pull(Instant::now() + self.patience) {
                 Pull::Data => {}
                 Pull::Ended => return Some(BodyEnd::Cut(self.ended.unwrap_or(End::Closed))),
-                Pull::Nothing => return Some(BodyEnd::Waiting),
+                Pull::Nothing => return Some(self.waiting()),
             }
         }
         None
@@ -410,9 +416,17 @@ impl Conn {
             match self.pull(Instant::now() + self.patience) {
                 Pull::Data => {}
                 Pull::Ended => return Err(BodyEnd::Cut(self.ended.unwrap_or(End::Closed))),
-                Pull::Nothing => return Err(BodyEnd::Waiting),
+                Pull::Nothing => return Err(self.waiting()),
             }
         }
+    }
+
+    fn out_of_time(&self) -> bool {
+        Instant::now() >= self.until
+    }
+
+    fn waiting(&self) -> BodyEnd {
+        if self.out_of_time() { BodyEnd::OutOfTime } else { BodyEnd::Waiting }
     }
 
     /// Waits for the server to end the connection; what comes meanwhile stays in the inbox.

@@ -1,7 +1,6 @@
 //! Ends of connections: orderly, by half, by reset.
 
 use super::prelude::*;
-use crate::check::fixture::pattern;
 
 /// Decided by the runner, which knows when the server was gone.
 pub(in crate::check) const SURVIVES: &str = "close.survives";
@@ -28,7 +27,7 @@ go on.",
     Rule {
         id: "close.half-close",
         severity: Should,
-        rfc: "RFC 9112 §9.6",
+        rfc: "RFC 9293 §3.6",
         needs: Url,
         kind: Rough,
         want: Text {
@@ -49,8 +48,8 @@ go on.",
     },
     Rule {
         id: "close.half-close-large",
-        severity: Should,
-        rfc: "RFC 9112 §9.6",
+        severity: Good,
+        rfc: "RFC 9293 §3.6",
         needs: Files,
         kind: Rough,
         want: Text {
@@ -66,7 +65,7 @@ go on.",
             conn.send(&p.file("big.bin")?.bytes());
             conn.finish_writing();
             let answer = conn.answer(false).map_err(lack)?;
-            same_body(&answer, &pattern(p.files()?.big()))
+            same_body(&answer, p.files()?.big())
         }),
     },
     Rule {
@@ -231,7 +230,7 @@ to close, half-close, drain, close.",
         test: Run(|p| {
             let mut conn = p.connect()?;
             let answer = p.ask_on(&mut conn, &p.file("big.bin")?.close())?;
-            same_body(&answer, &pattern(p.files()?.big()))?;
+            same_body(&answer, p.files()?.big())?;
             let ended = conn.wait_end(p.patience());
             ensure!(ended != Some(End::Reset), "最后是重置，不是关闭", "it ended by a reset");
             Ok(())

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::framing::fixdate;
-use super::length::{on_disk, rewrite};
+use super::length::{NOTICE, on_disk, rewrite};
 use super::prelude::*;
 use crate::check::fixture::HELLO;
 
@@ -126,6 +126,16 @@ date in GMT.",
             let before = tag_of(p, "tag.txt")?;
             let longer = [&on_disk(p, "tag.txt")?[..], b"and more\n"].concat();
             rewrite(p, "tag.txt", &longer)?;
+            let until = Instant::now() + NOTICE;
+            while p.ask(p.file("tag.txt")?)?.body != longer {
+                if Instant::now() >= until {
+                    not_here!(
+                        "新内容没有出来，见 length.changed",
+                        "the new content does not come, see length.changed"
+                    );
+                }
+                p.pause(Duration::from_millis(300));
+            }
             let after = tag_of(p, "tag.txt")?;
             ensure!(before != after, "前后都是 {after}", "it is {after} before and after");
             Ok(())

@@ -55,7 +55,7 @@ pub(super) static RULES: &[Rule] = &[
         },
         test: Run(|p| {
             let url = p.files()?.url("hello.txt");
-            for query in ["?", "?v=2", "?a=b/../c&d=%00", "?x?y"] {
+            for query in ["?", "?v=2", "?a=b/../c&d=%20", "?x?y"] {
                 let answer = p.ask(p.req("GET", &format!("{url}{query}")))?;
                 let status = answer.status();
                 ensure!(status == 200, "{query} 得到 {status}", "{query} gets {status}");
@@ -173,8 +173,8 @@ pub(super) static RULES: &[Rule] = &[
         needs: Url,
         kind: Rough,
         want: Text {
-            zh: "路径里的 %00 被拒绝（4xx），服务器照常工作",
-            en: "%00 in a path is refused (4xx), and the server lives on",
+            zh: "路径里的 %00 被拒绝，服务器照常工作",
+            en: "%00 in a path is refused, and the server lives on",
         },
         why: Text {
             zh: "C 的字符串到 NUL 为止：secret.txt%00.html 会打开 secret.txt；在 Python 里 open 会抛 ValueError，没接住就整个退出。解码后先查控制字符。",
@@ -189,15 +189,9 @@ the server. Check for control characters after decoding.",
                 match conn.head() {
                     Ok(head) => {
                         let status = head.status;
-                        ensure!(
-                            (400..500).contains(&status),
-                            "{target} 得到 {status}",
-                            "{target} gets {status}"
-                        );
+                        ensure!(status >= 400, "{target} 得到 {status}", "{target} gets {status}");
                     }
-                    Err(Lack::Ended(_)) => {
-                        ensure!(false, "{target} 没有应答就断开", "{target}: closed without an answer");
-                    }
+                    Err(Lack::Ended(_)) => {}
                     Err(other) => return Err(lack(other)),
                 }
             }

@@ -2,7 +2,7 @@
 //! must not do is to answer 206 wrongly.
 
 use super::prelude::*;
-use crate::check::fixture::{MEDIUM, pattern};
+use crate::check::fixture::MEDIUM;
 
 const FILE: &str = "medium.bin";
 
@@ -193,7 +193,7 @@ the part.",
         test: Run(|p| {
             let answer = p.ask(ranged(p, "lines=0-9")?)?;
             status_in(&answer.head, &[200])?;
-            same_body(&answer, &pattern(MEDIUM))
+            same_body(&answer, p.files()?.medium())
         }),
     },
     Rule {
@@ -216,7 +216,7 @@ the part.",
                 let answer = p.ask(ranged(p, value)?)?;
                 status_in(&answer.head, &[200, 206, 400, 416])?;
                 if matches!(answer.status(), 200 | 206) {
-                    same_body(&answer, &pattern(MEDIUM))?;
+                    same_body(&answer, p.files()?.medium())?;
                 }
             }
             Ok(())
@@ -239,14 +239,14 @@ the part.",
         test: Run(|p| {
             let answer = p.ask(ranged(p, "bytes=0-1,100-104")?)?;
             whole(&answer)?;
-            let all = pattern(MEDIUM);
+            let all = p.files()?.medium();
             match answer.status() {
-                200 => same_body(&answer, &all),
+                200 => same_body(&answer, all),
                 416 => Ok(()),
                 206 => {
                     let kind = answer.head.get("content-type").unwrap_or("").to_ascii_lowercase();
                     if !kind.starts_with("multipart/byteranges") {
-                        return in_place(&answer, &all);
+                        return in_place(&answer, all);
                     }
                     let holds = |part: &[u8]| answer.body.windows(part.len()).any(|w| w == part);
                     let good = holds(&all[0..2])
@@ -321,7 +321,7 @@ the part.",
             let tag = super::conditional::tag_of(p, FILE)?;
             let answer = p.ask(ranged(p, "bytes=100-199")?.with("If-Range", &tag))?;
             status_in(&answer.head, &[200, 206])?;
-            in_place(&answer, &pattern(MEDIUM))
+            in_place(&answer, p.files()?.medium())
         }),
     },
     Rule {
@@ -343,7 +343,7 @@ the part.",
                 let answer = p.ask(ranged(p, "bytes=100-199")?.with("If-Range", other))?;
                 let status = answer.status();
                 ensure!(status == 200, "If-Range: {other} 得到 {status}", "If-Range: {other} gets {status}");
-                same_body(&answer, &pattern(MEDIUM))?;
+                same_body(&answer, p.files()?.medium())?;
             }
             Ok(())
         }),
@@ -407,11 +407,12 @@ the part.",
             en: "Go there by offset (seek, pread) instead of reading everything before, and send the right place.",
         },
         test: Run(|p| {
-            let len = p.files()?.big();
+            let all = p.files()?.big();
+            let len = all.len();
             let (a, b) = (len - 100_000, len - 2);
             let answer = p.ask(p.file("big.bin")?.with("Range", format!("bytes={a}-{b}")))?;
             status_in(&answer.head, &[200, 206])?;
-            in_place(&answer, &pattern(len))
+            in_place(&answer, all)
         }),
     },
 ];
@@ -433,7 +434,7 @@ fn part(p: &mut Probe<'_>, range: &str, from: usize, to: usize) -> Verdict {
             "Content-Range is \"{got}\" instead of \"{want}\""
         );
     }
-    in_place(&answer, &pattern(MEDIUM))
+    in_place(&answer, p.files()?.medium())
 }
 
 /// A 200 is everything, a 206 is what its Content-Range says.

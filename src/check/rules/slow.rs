@@ -2,7 +2,6 @@
 
 use super::many::{answered_beside, hold};
 use super::prelude::*;
-use crate::check::fixture::{MEDIUM, pattern};
 
 pub(super) static RULES: &[Rule] = &[
     Rule {
@@ -88,11 +87,11 @@ WouldBlock: remember the place and go on in the next sweep.",
 uncaught it ends the server, ignored it loses a piece.",
         },
         test: Run(|p| {
-            let want = pattern(p.files()?.big());
+            let want = p.files()?.big();
             let mut conn = hold(p)?;
             p.pause(Duration::from_millis(700));
             let answer = conn.answer(false).map_err(lack)?;
-            same_body(&answer, &want)
+            same_body(&answer, want)
         }),
     },
     Rule {
@@ -118,7 +117,7 @@ uncaught it ends the server, ignored it loses a piece.",
                 p.pause(Duration::from_millis(5));
             }
             let answer = conn.answer(false).map_err(lack)?;
-            same_body(&answer, &pattern(MEDIUM))
+            same_body(&answer, p.files()?.medium())
         }),
     },
     Rule {
@@ -149,7 +148,7 @@ uncaught it ends the server, ignored it loses a piece.",
                 undecided!("请求没能全部发出", "the requests could not be sent");
             }
             p.pause(Duration::from_millis(300));
-            let want = pattern(MEDIUM);
+            let want = p.files()?.medium();
             for n in 1..=count {
                 let answer = match conn.answer(false) {
                     Ok(answer) => answer,
@@ -161,7 +160,7 @@ uncaught it ends the server, ignored it loses a piece.",
                     }
                     Err(other) => return Err(lack(other)),
                 };
-                same_body(&answer, &want)?;
+                same_body(&answer, want)?;
                 if !answer.head.says_keep() || answer.end == BodyEnd::Close {
                     break;
                 }
