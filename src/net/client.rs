@@ -234,12 +234,8 @@ impl<S: Transport> Client<S> {
             }
         }
         worker.stats.writes += 1;
-<<<<<<< HEAD
-        let sent = match self.transmit(&mut worker.scratch, waits_for_disk) {
-=======
-        let sent = match attempt(self.transmit(&mut worker.scratch)) {
+        let sent = match attempt(self.transmit(&mut worker.scratch, waits_for_disk)) {
             Ok(sent) => sent,
->>>>>>> operation
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(self.left(CloseReason::BodyTruncated, worker));
             }
