@@ -86,6 +86,11 @@ impl ReadAhead {
         }
         let window = self.window.min(left).max(1);
         let mut look = disk.look(offset + window - 1);
+        if look == Look::Here && self.is_waiting() {
+            // What was fetched comes in several pieces, in any order.
+            let pieces = (offset..offset + window).step_by(AHEAD_STEP as usize).skip(1);
+            look = pieces.map(|end| disk.look(end - 1)).find(|look| *look != Look::Here).unwrap_or(look);
+        }
         if look == Look::Here && (self.ready_upto == 0 || at > self.ready_upto) {
             look = disk.look(offset); // the first window of a piece: nobody has looked at what is before it either
         }
