@@ -1,4 +1,4 @@
-//! The limit: the same loop (nonblocking sockets, lately active ones first, quiet ones in slices) that answers
+//! The limit: the same loop (nonblocking sockets, the lately active tried, the quiet asked in slices) that answers
 //! every read with the same octets. No parsing, no file, no timeouts, no log: what is left is the kernel and the loop,
 //! so no server built on this loop can be faster. Measured side by side with ours.
 //!
@@ -15,6 +15,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use common::asking::Asking;
 use common::samples::Samples;
@@ -110,7 +111,7 @@ fn serve(port: u16, close: bool) -> io::Result<()> {
     let answer = answer(close);
     let mut buffer = [0; 16 * 1024];
     let mut seats: Vec<Seat> = Vec::new();
-    let (mut hot, mut cursor) = (0, 0);
+    let (mut hot, mut cursor, mut worked) = (0, 0, false);
     let mut next_accept = Instant::now();
     loop {
         let now = Instant::now();
@@ -127,7 +128,11 @@ fn serve(port: u16, close: bool) -> io::Result<()> {
                 Err(_) => next_accept = now + ACCEPT_EVERY,
             }
         }
-        let mut worked = false;
+        if hot < seats.len() {
+            let slice = if worked { QUIET_SLICE_BUSY } else { QUIET_SLICE_IDLE };
+            ask_quiet(&mut seats, &mut hot, &mut cursor, slice);
+        }
+        worked = false;
         let mut place = 0;
         while place < hot {
             match turn(&mut seats[place], &mut buffer, &answer, close, now) {
@@ -147,24 +152,25 @@ fn serve(port: u16, close: bool) -> io::Result<()> {
                 }
             }
         }
-        let slice = if worked { QUIET_SLICE_BUSY } else { QUIET_SLICE_IDLE };
-        for _ in 0..slice.min(seats.len() - hot) {
-            if cursor < hot || cursor >= seats.len() {
-                cursor = hot;
-            }
-            let Some(seat) = seats.get_mut(cursor) else { break };
-            match turn(seat, &mut buffer, &answer, close, now) {
-                Turn::Idle => cursor += 1,
-                Turn::Worked => {
-                    seats.swap(cursor, hot);
-                    hot += 1;
-                    cursor += 1;
-                }
-                Turn::Over => {
-                    seats.swap_remove(cursor);
-                }
-            }
-        }
+    }
+}
+
+/// Whoever of a slice of the quiet has something becomes hot.
+fn ask_quiet(seats: &mut [Seat], hot: &mut usize, cursor: &mut usize, slice: usize) {
+    if *cursor < *hot || *cursor >= seats.len() {
+        *cursor = *hot;
+    }
+    let start = *cursor;
+    *cursor = (start + slice).min(seats.len());
+    let mut asked: Vec<_> =
+        seats[start..*cursor].iter().map(|seat| PollFd::new(&seat.socket, PollFlags::IN)).collect();
+    if !poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready > 0) {
+        return;
+    }
+    let ready: Vec<_> = asked.iter().map(|fd| !fd.revents().is_empty()).collect();
+    for (at, _) in ready.into_iter().enumerate().filter(|(_, ready)| *ready) {
+        seats.swap(start + at, *hot);
+        *hot += 1;
     }
 }
 

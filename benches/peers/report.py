@@ -1,0 +1,185 @@
+"""Makes a table, a plot and a JSON file of the cells that run.sh measured: medians and spreads, and ours as a ratio of
+the best peer. Standard library only."""
+
+import argparse
+import html
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+
+SCENARIOS = {
+    "1k-1": "1 KiB × 1 client",
+    "1k-16": "1 KiB × 16",
+    "1k-64": "1 KiB × 64",
+    "1k-256": "1 KiB × 256",
+    "silent-16": "1 KiB × 16 beside {silent} silent",
+    "100k-16": "100 KiB × 16",
+    "10m-4": "10 MiB × 4",
+    "new-16": "a new connection each × 16",
+    "pipelined-16": "pipelined 16 deep × 16",
+}
+SERVERS = {
+    "nginx": "nginx",
+    "lighttpd": "lighttpd",
+    "h2o": "h2o",
+    "spin": "wouldblock, spin",
+    "backoff": "wouldblock, backoff",
+    "park": "wouldblock, park",
+    "limit": "limit: fixed answer, no parsing",
+}
+PEERS = ("nginx", "lighttpd", "h2o")
+OURS = ("spin", "backoff", "park")
+
+
+def read(path):
+    """{(server, scenario): [cell]}, and what was thrown away."""
+    cells, bad = {}, []
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            cell = json.loads(line)
+            wrk = cell["wrk"]
+            key = (cell["server"], cell["scenario"])
+            if not wrk or not wrk["requests"]:
+                bad.append((*key, "no answers"))
+                continue
+            errors = {k: wrk[k] for k in ("connect", "read", "write", "status", "timeout") if wrk[k]}
+            # wrk counts the end of a connection that it asked to be closed as a read error of its own.
+            if key[1] == "new-16":
+                errors.pop("read", None)
+            if errors:
+                bad.append((*key, ", ".join(f"{count} {kind} errors" for kind, count in errors.items())))
+                continue
+            cell["rate"] = wrk["requests"] * 1e6 / wrk["microseconds"]
+            cell["cpu_us"] = cell["processor_ns"] / 1e3 / wrk["requests"]
+            cells.setdefault(key, []).append(cell)
+    return cells, bad
+
+
+def thousands(rate):
+    return f"{rate / 1000:.0f} k" if rate >= 10_000 else f"{rate:,.0f}"
+
+
+def median(cells, what):
+    return statistics.median(cell[what] for cell in cells)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("cells")
+    parser.add_argument("out")
+    parser.add_argument("--seconds")
+    parser.add_argument("--commit")
+    parser.add_argument("--versions")
+    parser.add_argument("--pinned", default="unpinned")
+    args = parser.parse_args()
+    cells, bad = read(args.cells)
+    if not cells:
+        sys.exit("nothing was measured")
+    servers = [server for server in SERVERS if any(key[0] == server for key in cells)]
+    scenarios = [scenario for scenario in SCENARIOS if any(key[1] == scenario for key in cells)]
+    repeats = max(len(group) for group in cells.values())
+    silent = max(cell["silent_held"] for group in cells.values() for cell in group)
+    names = {scenario: SCENARIOS[scenario].format(silent=f"{silent:,}") for scenario in scenarios}
+    cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8")
+                if line.startswith("model name")), platform.machine())
+    machine = (f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {cpu}, Linux {platform.release()}, loopback, "
+               f"{args.pinned}; medians of {repeats} runs of {args.seconds} s, interleaved; "
+               f"wouldblock {args.commit}; {args.versions}")
+
+    lines = [machine, "", "| requests/s | " + " | ".join(names.values()) + " |", "|---|" + "---|" * len(names)]
+    for server in servers:
+        row = []
+        for scenario in scenarios:
+            group = cells.get((server, scenario))
+            if not group:
+                row.append("–")
+                continue
+            rates = [cell["rate"] for cell in group]
+            spread = (max(rates) - min(rates)) / 2 / statistics.median(rates) * 100
+            row.append(f"{thousands(statistics.median(rates))} ±{spread:.0f} %")
+        lines.append(f"| {SERVERS[server]} | " + " | ".join(row) + " |")
+    for ours in OURS:
+        row = []
+        for scenario in scenarios:
+            best = max((median(cells[peer, scenario], "rate") for peer in PEERS if (peer, scenario) in cells), default=0)
+            mine = cells.get((ours, scenario))
+            row.append(f"{median(mine, 'rate') / best:.2f} ×" if best and mine else "–")
+        if any(cell != "–" for cell in row):
+            lines.append(f"| **{ours} ÷ best peer** | " + " | ".join(row) + " |")
+    lines += ["", "| CPU of the server, µs a request | " + " | ".join(names.values()) + " |", "|---|" + "---|" * len(names)]
+    for server in servers:
+        row = [f"{median(cells[server, scenario], 'cpu_us'):.2f}" if (server, scenario) in cells else "–"
+               for scenario in scenarios]
+        lines.append(f"| {SERVERS[server]} | " + " | ".join(row) + " |")
+    if bad:
+        lines += ["", "Thrown away: " + "; ".join(f"{server}, {scenario}: {why}" for server, scenario, why in bad) + "."]
+    table = "\n".join(lines) + "\n"
+    print(table)
+    with open(os.path.join(args.out, "table.md"), "w", encoding="utf-8") as file:
+        file.write(table)
+    with open(os.path.join(args.out, "results.json"), "w", encoding="utf-8") as file:
+        json.dump({"machine": machine, "cells": [cell for group in cells.values() for cell in group]}, file, indent=1)
+    with open(os.path.join(args.out, "plot.svg"), "w", encoding="utf-8") as file:
+        file.write(plot(cells, servers, scenarios, names, machine))
+
+
+COLOURS = {"nginx": "#8a8f98", "lighttpd": "#a9a08f", "h2o": "#7d94a8", "spin": "#c8442c", "backoff": "#e08a4a",
+           "park": "#e6b45c", "limit": "none"}
+
+
+def plot(cells, servers, scenarios, names, machine):
+    """Groups of bars, each group in units of its best peer, so that one scale fits all of them."""
+    left, bar, gap, width = 230, 11, 16, 860
+    shown = [server for server in servers if server != "limit"]
+    rows, y = [], 54
+    scale = 0
+    ratios = {}
+    for scenario in scenarios:
+        best = max((median(cells[peer, scenario], "rate") for peer in PEERS if (peer, scenario) in cells), default=0)
+        for server in shown:
+            if best and (server, scenario) in cells:
+                ratios[server, scenario] = median(cells[server, scenario], "rate") / best
+                scale = max(scale, ratios[server, scenario])
+    if not ratios:
+        return "<svg xmlns='http://www.w3.org/2000/svg'/>\n"
+    unit = (width - left - 90) / scale
+    for scenario in scenarios:
+        group = [server for server in shown if (server, scenario) in ratios]
+        if not group:
+            continue
+        middle = y + len(group) * bar / 2 + 4
+        rows.append(f"<text x='{left - 10}' y='{middle:.0f}' text-anchor='end'>{html.escape(names[scenario])}</text>")
+        for server in group:
+            ratio = ratios[server, scenario]
+            rate = thousands(median(cells[server, scenario], "rate"))
+            rows.append(f"<rect x='{left}' y='{y}' width='{ratio * unit:.1f}' height='{bar - 2}' "
+                        f"fill='{COLOURS[server]}'/><text class='s' x='{left + ratio * unit + 5:.1f}' "
+                        f"y='{y + bar - 3}'>{rate}</text>")
+            y += bar
+        y += gap
+    legend, x = [], left
+    for server in shown:
+        legend.append(f"<rect x='{x}' y='26' width='10' height='10' fill='{COLOURS[server]}'/>"
+                      f"<text class='s' x='{x + 14}' y='35'>{html.escape(SERVERS[server])}</text>")
+        x += 26 + 6 * len(SERVERS[server])
+    line = f"<line x1='{left + unit:.1f}' x2='{left + unit:.1f}' y1='46' y2='{y - gap + 4}' class='l'/>"
+    words, foot = machine.split(" "), [""]
+    for word in words:
+        if len(foot[-1]) + len(word) > 130:
+            foot.append("")
+        foot[-1] += word + " "
+    notes = "".join(f"<text class='s' x='10' y='{y + 12 + 13 * n}'>{html.escape(text)}</text>"
+                    for n, text in enumerate(foot))
+    height = y + 12 + 13 * len(foot)
+    return (f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' font-family='sans-serif' "
+            f"font-size='12'><style>svg{{background:#fff}}text{{fill:#222}}.s{{font-size:10px;fill:#555}}"
+            f".l{{stroke:#222;stroke-dasharray:3 3}}@media(prefers-color-scheme:dark){{svg{{background:#16181c}}"
+            f"text{{fill:#e8e8e8}}.s{{fill:#aaa}}.l{{stroke:#e8e8e8}}}}</style>"
+            f"<text x='10' y='16' font-weight='bold'>Requests per second, in units of the best peer (dashed); more is "
+            f"better</text>{''.join(legend)}{''.join(rows)}{line}{notes}</svg>\n")
+
+
+main()
