@@ -16,8 +16,8 @@ use nix::sys::signal::Signal;
 use crate::cli::Running;
 use crate::common::pattern;
 
-const LARGE: usize = 6_000_000;
-const MIB: usize = 1 << 20;
+pub(crate) const LARGE: usize = 6_000_000;
+pub(crate) const MIB: usize = 1 << 20;
 
 /// What stays of a crowd that has left: the allocator's habits, and room in the `Vec` of clients.
 const LEFTOVERS: usize = 24 * MIB;
@@ -25,7 +25,7 @@ const LEFTOVERS: usize = 24 * MIB;
 /// How long to wait for what the kernel promises but not when.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Flood {
+pub(crate) struct Flood {
     server: Running,
     _folder: tempfile::TempDir,
     /// One flood at a time: each takes thousands of descriptors.
@@ -33,7 +33,7 @@ struct Flood {
 }
 
 impl Flood {
-    fn new(flags: &[&str]) -> Self {
+    pub(crate) fn new(flags: &[&str]) -> Self {
         Self::within("exec \"$0\" \"$@\"", flags)
     }
 
@@ -53,7 +53,7 @@ impl Flood {
         flood
     }
 
-    fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         self.server.connect()
     }
 
@@ -66,20 +66,24 @@ impl Flood {
         }
     }
 
+    pub(crate) fn stop(self) -> (Option<i32>, String, String) {
+        self.server.stop()
+    }
+
     /// Descriptors that the server holds.
     fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.server.pid())).unwrap().count()
     }
 
     /// Octets of memory that the server has.
-    fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.server.pid())).unwrap();
         statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
     }
 
     /// Waits until the server holds `wanted` descriptors; the probe is served meanwhile.
     #[track_caller]
-    fn wait_for_descriptors(&self, wanted: impl Fn(usize) -> bool) {
+    pub(crate) fn wait_for_descriptors(&self, wanted: impl Fn(usize) -> bool) {
         let start = Instant::now();
         while !wanted(self.descriptors()) {
             assert!(start.elapsed() < PATIENCE, "still {} descriptors", self.descriptors());
@@ -255,7 +259,7 @@ fn without_free_descriptors_those_inside_are_served_and_newcomers_are_later() {
     inside.iter_mut().for_each(ask);
     drop((inside, crowd));
     flood.wait_for_descriptors(|now| now <= before);
-    let (status, _, report) = flood.server.stop();
+    let (status, _, report) = flood.stop();
     assert_eq!(status, Some(0));
     assert!(report.contains("no descriptor was free"), "{report}");
 }
@@ -266,7 +270,7 @@ fn a_full_disk_for_the_log_stops_the_log_and_not_the_server() {
     for _ in 0..50 {
         flood.probe();
     }
-    let (status, _, report) = flood.server.stop();
+    let (status, _, report) = flood.stop();
     assert_eq!(status, Some(0), "{report}");
     assert!(report.contains("153 lines dropped"), "3 of each of 51 probes: {report}");
     assert!(report.contains("access log cannot be written"), "{report}");

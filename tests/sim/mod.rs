@@ -5,7 +5,7 @@
 
 mod crowd; // thousands at once, coming and going
 mod peer; // what the other end says, how, and what it expects
-mod rng; // all chance comes from the seed
+pub(crate) mod rng; // all chance comes from the seed
 mod site; // content with a disk that fails
 mod wire; // sockets and a door that do what TCP allows
 mod world; // a server, its peers, a clock, and the laws
