@@ -24,6 +24,10 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 /// How soon a service or a disk that would have blocked is asked again, by models that sleep in the kernel.
 const ASK_AGAIN: Duration = Duration::from_millis(1);
 
+/// How long the sweeping loop leaves a socket alone that has taken all it can. Tried again at once it would take the
+/// few kilobytes that have drained meanwhile, one call for each; epoll(7) too reports room only when a third is free.
+const FULL_FOR: Duration = Duration::from_micros(50);
+
 /// A client: its socket, its connection, and the body it is being sent.
 #[derive(Debug)]
 pub struct Client<S = Stream> {
@@ -38,6 +42,8 @@ pub struct Client<S = Stream> {
     peer: Peer,
     /// Since when nothing has come or gone; the roster's business.
     pub(super) active_at: Instant,
+    /// Until when its full socket is left alone by whoever is not told that there is room.
+    full_until: Instant,
     tally: Tally,
     /// Until when the transport must be agreed on.
     handshake_deadline: Instant,
@@ -67,6 +73,7 @@ impl<S: Transport> Client<S> {
             line: None,
             peer,
             active_at: now,
+            full_until: now,
             tally: Tally {
                 id: worker.stats.clients_total,
                 came_at: now,
@@ -141,6 +148,12 @@ impl<S: Transport> Client<S> {
             Wants::Shutdown if self.stream.has_output() => self.conn.deadline(),
             Wants::Shutdown | Wants::Close => now,
         }
+    }
+
+    /// Whether trying it now would be in vain: its socket was full a moment ago.
+    #[inline]
+    pub(super) fn is_full(&self, now: Instant) -> bool {
+        now < self.full_until
     }
 
     /// The transport, for drivers that wait on it.
@@ -243,6 +256,7 @@ impl<S: Transport> Client<S> {
         };
         let Some(n) = sent else {
             worker.stats.write_would_blocks += 1; // the peer is slow: its deadline is running
+            self.full_until = now + FULL_FOR;
             return Ok(0);
         };
         worker.stats.bytes_out += n as u64;
@@ -251,6 +265,9 @@ impl<S: Transport> Client<S> {
         self.active_at = now;
         self.conn.transmitted(n, now);
         if self.conn.has_output() {
+            if n < SCRATCH_BYTES {
+                self.full_until = now + FULL_FOR;
+            }
             return Ok(1);
         }
         if let Some(content) = self.content.take()

@@ -8,7 +8,8 @@
 //!    └───────────┴────────────────────────────────────────┘
 //! ```
 //!
-//! **full**: there is no boundary; everyone is hot; every sweep tries every client. This is the chapter's loop.
+//! **full**: there is no boundary; everyone is hot; every sweep tries every client. This is the chapter's loop. (Only
+//! a client whose socket would take no more of an answer is left alone for 50 µs, in either way to sweep.)
 //!
 //! **hot**: a client is hot for [`HOT_FOR`] after its last octet. Hot clients are tried in every sweep. A slice of
 //! the quiet is asked with one poll(2) that does not wait, and whoever has something becomes hot and is tried in
@@ -47,6 +48,8 @@ pub struct Roster<S = Stream> {
     cursor: usize,
     /// The place of the client whose turn it is.
     place: usize,
+    /// What time it is in this walk.
+    now: Instant,
     /// Whether anybody had work since the walk began.
     worked: bool,
     /// Who of a slice is to become hot; kept for its room.
@@ -55,8 +58,17 @@ pub struct Roster<S = Stream> {
 
 impl<S: Transport> Roster<S> {
     /// An empty roster.
-    pub const fn new(sweep: Sweep) -> Self {
-        Self { clients: Vec::new(), hot: 0, sweep, cursor: 0, place: 0, worked: false, ready: Vec::new() }
+    pub fn new(sweep: Sweep) -> Self {
+        Self {
+            clients: Vec::new(),
+            hot: 0,
+            sweep,
+            cursor: 0,
+            place: 0,
+            now: Instant::now(),
+            worked: false,
+            ready: Vec::new(),
+        }
     }
 
     /// Changes the way to sweep. Takes effect at once: everyone becomes hot and, for `Hot`, cools down again.
@@ -85,6 +97,7 @@ impl<S: Transport> Roster<S> {
     /// Begins a walk: asks a slice of the quiet who has something, and makes those hot.
     pub fn begin(&mut self, stats: &mut Stats, now: Instant) {
         self.place = 0;
+        self.now = now;
         if self.hot < self.clients.len() {
             self.ask(stats, now);
         }
@@ -116,6 +129,11 @@ impl<S: Transport> Roster<S> {
     #[inline]
     #[expect(clippy::should_implement_trait, reason = "an iterator could not lend")]
     pub fn next(&mut self) -> Option<&mut Client<S>> {
+        while self.place < self.hot
+            && self.clients.get(self.place).is_some_and(|client| client.is_full(self.now))
+        {
+            self.place += 1;
+        }
         if self.place < self.hot { self.clients.get_mut(self.place) } else { None }
     }
 
