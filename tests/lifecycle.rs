@@ -312,6 +312,24 @@ fn the_deadlines_of_a_connection() {
 }
 
 #[test]
+fn who_asked_while_the_loop_stood_still_is_answered_however_long_it_stood() {
+    both(|mut step| {
+        let mut idle = step.connect();
+        let mut begun = step.connect();
+        step.ask(&mut idle, GET);
+        begun.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        let said = GET.len() as u64 + 16;
+        step.sweep_until(|server| server.stats().bytes_in == said);
+        // The process is stopped, or its machine; both speak in time, and nobody listens.
+        idle.write_all(GET.as_bytes()).unwrap();
+        begun.write_all(b"Host: x\r\n\r\n").unwrap();
+        step.pass(Duration::from_secs(1000));
+        assert_eq!(step.next_answer(&mut idle).status, 200);
+        assert_eq!(step.next_answer(&mut begun).status, 200);
+    });
+}
+
+#[test]
 fn a_dribbling_client_cannot_extend_its_header_deadline() {
     let mut step = Stepper::new(&Config::default());
     let mut socket = step.connect();

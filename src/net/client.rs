@@ -93,9 +93,6 @@ impl<S: Transport> Client<S> {
     #[inline]
     pub fn turn(&mut self, worker: &mut Worker, mut now: Instant) -> Result<usize, CloseReason> {
         let mut work = 0;
-        if now >= self.conn.deadline() {
-            self.overdue(now);
-        }
         if self.conn.wants() == Wants::Read {
             worker.stats.reads += 1;
             let space = worker.read_limit.cut(self.conn.recv_space(&mut worker.spare));
@@ -106,11 +103,17 @@ impl<S: Transport> Client<S> {
                 }
                 Ok(None) => {
                     worker.stats.read_would_blocks += 1; // no data: ask again next sweep
-                    self.conn.release(&mut worker.spare);
-                    return self.check_handshake(worker, now);
+                    if now < self.conn.deadline() {
+                        self.conn.release(&mut worker.spare);
+                        return self.check_handshake(worker, now);
+                    }
                 }
                 Err(error) => return Err(self.broken(error, worker)),
             }
+        }
+        // After the read: who spoke in time is heard, even if it was the loop that came late.
+        if now >= self.conn.deadline() {
+            self.overdue(now);
         }
         if self.conn.wants() == Wants::Answer {
             work += self.exchange(worker, now);
@@ -152,7 +155,7 @@ impl<S: Transport> Client<S> {
 
     /// Whether trying it now would be in vain: its socket was full a moment ago.
     #[inline]
-    pub(super) fn is_full(&self, now: Instant) -> bool {
+    pub fn is_full(&self, now: Instant) -> bool {
         now < self.full_until
     }
 

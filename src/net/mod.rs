@@ -31,7 +31,7 @@ use std::io::{self, ErrorKind};
 pub use client::{Client, Interest, TURN_BYTES, Tally};
 pub use door::{Address, BindError, BindOptions};
 pub use listener::{Accept, Accepted, Listener};
-pub use roster::{HOT_FOR, QUIET_SLICE_BUSY, QUIET_SLICE_IDLE, Roster};
+pub use roster::{HOT_FOR, QUIET_SLICE_ALONE, QUIET_SLICE_BUSY, QUIET_SLICE_IDLE, Roster};
 pub use stream::{Stream, Transport, poll_flags};
 pub use tls::{Tls, TlsError, TlsStream};
 pub use worker::{ReadLimit, Worker};
