@@ -14,6 +14,6 @@ mod models; // every I/O model through one list of scenarios, and what each does
 mod operation; // what an operator sets: deadlines, places, listening, TLS, logs, flags, packaging
 mod protocol; // tables of raw requests, fed whole, octet by octet, glued together; any splitting, same answer
 mod sim; // whole servers over a simulated network: one seed, one world; laws that hold after every sweep
-mod site;
+mod site; // the content: which file, which fields, how fresh
 #[cfg(target_os = "linux")]
-mod soak; // a mixed load with faults, for as long as WOULDBLOCK_SOAK says // the content: which file, which fields, how fresh
+mod soak; // a mixed load with faults, for as long as WOULDBLOCK_SOAK says
