@@ -117,6 +117,12 @@ fn help_and_version_go_to_standard_output() {
     {
         assert!(help.contains(word), "{word} is missing from --help");
     }
+    for model in wouldblock::config::Model::ALL {
+        let line = help.lines().find(|line| line.trim_start().starts_with(&format!("{model} ")));
+        let line = line.unwrap_or_else(|| panic!("{model} has no line in --help"));
+        let words: Vec<_> = model.explain().split(' ').take(4).collect();
+        assert!(line.contains(&words.join(" ")), "{line}");
+    }
     let version = run(&["--version"]);
     assert_eq!(text(&version.stdout).trim(), concat!("wouldblock ", env!("CARGO_PKG_VERSION")));
 }

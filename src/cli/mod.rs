@@ -12,6 +12,8 @@ use std::process::ExitCode;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::config::Model;
+
 /// The exit status for a command line that cannot be understood.
 const USAGE: u8 = 2;
 
@@ -21,7 +23,6 @@ const USAGE: u8 = 2;
     version,
     about = "Serves a folder over HTTP/1.1 from one thread with nonblocking sockets",
     args_conflicts_with_subcommands = true,
-    after_help = EXAMPLES,
     max_term_width = 100
 )]
 struct Cli {
@@ -64,7 +65,7 @@ const PREFIX: &str = "WOULDBLOCK_";
 
 /// The command line as it is declared, and for each flag of the server a variable of the same name.
 fn command() -> clap::Command {
-    Cli::command().mut_args(|arg| {
+    Cli::command().after_help(format!("{}\n{EXAMPLES}", models())).mut_args(|arg| {
         let installs =
             matches!(arg.get_id().as_str(), "print_completions" | "print_manpage" | "help" | "version");
         let name = match arg.get_long() {
@@ -79,6 +80,12 @@ fn command() -> clap::Command {
             _ => arg,
         }
     })
+}
+
+/// The I/O models, a line each.
+fn models() -> String {
+    let lines = Model::ALL.map(|model| format!("  {:<12} {}\n", model.name(), model.explain()));
+    format!("Models:\n{}", lines.concat())
 }
 
 /// What installers ask for, to standard output.

@@ -43,7 +43,7 @@ pub struct Client<S = Stream> {
     /// Since when nothing has come or gone; the roster's business.
     pub(super) active_at: Instant,
     /// Until when its full socket is left alone by whoever is not told that there is room.
-    full_until: Instant,
+    full_until: Option<Instant>,
     tally: Tally,
     /// Until when the transport must be agreed on.
     handshake_deadline: Instant,
@@ -73,7 +73,7 @@ impl<S: Transport> Client<S> {
             line: None,
             peer,
             active_at: now,
-            full_until: now,
+            full_until: None,
             tally: Tally {
                 id: worker.stats.clients_total,
                 came_at: now,
@@ -103,9 +103,10 @@ impl<S: Transport> Client<S> {
                 }
                 Ok(None) => {
                     worker.stats.read_would_blocks += 1; // no data: ask again next sweep
+                    let shaken = self.check_handshake(worker, now)?;
                     if now < self.conn.deadline() {
                         self.conn.release(&mut worker.spare);
-                        return self.check_handshake(worker, now);
+                        return Ok(shaken);
                     }
                 }
                 Err(error) => return Err(self.broken(error, worker)),
@@ -156,7 +157,7 @@ impl<S: Transport> Client<S> {
     /// Whether trying it now would be in vain: its socket was full a moment ago.
     #[inline]
     pub fn is_full(&self, now: Instant) -> bool {
-        now < self.full_until
+        self.full_until.is_some_and(|until| now < until)
     }
 
     /// The transport, for drivers that wait on it.
@@ -259,7 +260,7 @@ impl<S: Transport> Client<S> {
         };
         let Some(n) = sent else {
             worker.stats.write_would_blocks += 1; // the peer is slow: its deadline is running
-            self.full_until = now + FULL_FOR;
+            self.full_until = Some(now + FULL_FOR);
             return Ok(0);
         };
         worker.stats.bytes_out += n as u64;
@@ -269,7 +270,7 @@ impl<S: Transport> Client<S> {
         self.conn.transmitted(n, now);
         if self.conn.has_output() {
             if n < SCRATCH_BYTES {
-                self.full_until = now + FULL_FOR;
+                self.full_until = Some(now + FULL_FOR);
             }
             return Ok(1);
         }

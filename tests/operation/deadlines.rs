@@ -126,7 +126,10 @@ fn the_minimum_rate_is_a_rate() {
         step.sweep_until(|server| server.stats().bytes_in > 0);
         let mut sent = step.stats().bytes_in;
         for _ in 0..3 {
-            step.pass(Duration::from_secs(9));
+            for _ in 0..9 {
+                step.pass(Duration::from_secs(1));
+                step.sweep(); // a loop that runs judges in time, not when more has come
+            }
             if socket.write_all(&vec![b'x'; octets]).is_err() {
                 break;
             }
