@@ -23,7 +23,7 @@ pub(crate) const MIB: usize = 1 << 20;
 const LEFTOVERS: usize = 24 * MIB;
 
 /// How long to wait for what the kernel promises but not when.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(200);
 
 pub(crate) struct Flood {
     server: Running,
