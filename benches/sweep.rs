@@ -188,5 +188,7 @@ fn print_lines(samples: &Samples) {
             points.iter().find(|(n, _)| *n == 10_000.0).map_or_else(|| "–".to_owned(), |(_, y)| show(*y));
         println!("| {way} | {} | {} | {:.4} | {measured} |", show(line.a), show(line.r), line.r2);
     }
-    println!("\n`hot` tries the quiet in slices and epoll is told, so neither is a line: R² says so.\n");
+    println!(
+        "\n`hot` asks a bounded slice of the quiet and epoll is told: neither is a line in N, and R² says so.\n"
+    );
 }
