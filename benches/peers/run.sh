@@ -66,7 +66,8 @@ fi
 if [ -z "$limit" ] && wants limit; then
     limit=$(cargo bench --quiet --manifest-path "$project/Cargo.toml" --bench limit --no-run --message-format=json |
         python3 -c 'import json, sys
-print(next(m["executable"] for m in map(json.loads, sys.stdin) if m.get("target", {}).get("name") == "limit" and m.get("executable")))')
+messages = list(map(json.loads, sys.stdin)) # all of them: cargo does not like a closed pipe
+print(next(m["executable"] for m in messages if m.get("target", {}).get("name") == "limit" and m.get("executable")))')
 fi
 present=''
 for server in ${servers//,/ }; do
