@@ -138,28 +138,6 @@ fn other_machines_other_names_and_other_pages_find_nothing() {
 }
 
 #[test]
-fn metrics_are_prometheus_text() {
-    let mut step = Stepper::live(&Config::default());
-    let mut socket = step.connect();
-    let answer = ask(&mut step, &mut socket, "GET /_loop/metrics", "");
-    assert_eq!(answer.field("Content-Type"), Some("text/plain; version=0.0.4; charset=utf-8"));
-    let text = String::from_utf8(answer.body).unwrap();
-    let mut declared = Vec::new();
-    for line in text.lines() {
-        if let Some(rest) = line.strip_prefix("# TYPE ") {
-            declared.push(rest.split(' ').next().unwrap().to_owned());
-        } else if !line.starts_with('#') {
-            let (name, value) = line.rsplit_once(' ').unwrap();
-            assert!(value.parse::<f64>().is_ok(), "{line}");
-            let name = name.split('{').next().unwrap();
-            assert_eq!(declared.last().map(String::as_str), Some(name), "a value follows its own TYPE line");
-        }
-    }
-    assert!(declared.contains(&"wouldblock_would_block_total".to_owned()));
-    assert!(declared.iter().all(|name| declared.iter().filter(|other| *other == name).count() == 1));
-}
-
-#[test]
 fn the_snapshot_needs_no_script() {
     let mut step = Stepper::live(&Config::default());
     let mut socket = step.connect();

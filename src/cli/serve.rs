@@ -12,7 +12,7 @@ use crate::access_log::AccessLog;
 use crate::chapter::Chapter;
 use crate::compare::counters::WithCounters;
 use crate::config::{Config, DEFAULT_ADDRESS, Model};
-use crate::live::{Board, Live, Observer, Settings};
+use crate::live::{Board, Live, Monitor, Observer, Settings};
 use crate::net::{Address, BindOptions, Listener, Tls, Worker};
 use crate::privileges;
 use crate::report::Report;
@@ -32,7 +32,8 @@ pub(super) struct Args {
     #[arg(long, conflicts_with_all = ["root", "Presenting"], help_heading = "Content")]
     chapter: bool,
 
-    /// Let pages served here look at the loop and change it, from this machine only; the chapter may anyway
+    /// Let pages served here look at the loop and change it, from this machine only (the chapter may anyway), and
+    /// answer /_loop/metrics and /_loop/health to other machines too
     #[arg(long, help_heading = "Content")]
     live: bool,
 
@@ -131,6 +132,13 @@ impl Args {
         let log = self.access_log()?;
         self.give_up_root(network.is_some())?;
         let start = Instant::now();
+        let content = if self.is_monitored(&addresses) {
+            // Clients in processes and threads of their own have counters of their own.
+            let counts = !matches!(config.model, Model::Process | Model::Thread);
+            Box::new(Monitor::new(content, config.model.name(), start, self.live, counts))
+        } else {
+            content
+        };
         let (content, observer) = if self.is_live(config.model) {
             let (content, observer) = make_live(content, &addresses, &config, start);
             (content, Some(observer))
@@ -162,6 +170,15 @@ impl Args {
     /// Whether pages may look at the loop. Only the nonblocking model has one to look at.
     fn is_live(&self, model: Model) -> bool {
         model == Model::Nonblocking && (self.live || self.root.is_none())
+    }
+
+    /// Whether `/_loop/metrics` and `/_loop/health` are answered: where only this machine can come in, or if asked for.
+    fn is_monitored(&self, addresses: &[Address]) -> bool {
+        let is_local = |address: &Address| match address {
+            Address::Ip(address) => address.ip().is_loopback(),
+            Address::Unix(_) => true,
+        };
+        self.live || addresses.iter().all(is_local)
     }
 
     /// Opens every door: those handed over, those asked for, and if there are neither, the usual one.

@@ -1,4 +1,4 @@
-//! The board as JSON, as a page for browsers without scripts, and as Prometheus text.
+//! The board as JSON, and as a page for browsers without scripts.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::board::{Call, Cell, State};
-use crate::http::CloseReason;
 use crate::service::{Context, Peer};
 use crate::stats::Stats;
 
@@ -49,7 +48,6 @@ impl<'a> Scene<'a> {
     pub(super) fn render(&self, name: &str, query: &str) -> String {
         match name {
             "/stats.json" => self.json(query),
-            "/metrics" => self.metrics(),
             _ => self.page(),
         }
     }
@@ -222,135 +220,6 @@ impl<'a> Scene<'a> {
              <p><a href=\"/\">回到章节 <span lang=\"en\">back to the chapter</span></a></p>\n</main>\n",
         );
         out
-    }
-
-    fn metrics(&self) -> String {
-        let mut out = Metrics(String::with_capacity(6 * 1024));
-        // Taken apart field by field, so that a new counter cannot be forgotten here.
-        let Stats {
-            sweeps,
-            idle_sweeps,
-            accepts,
-            accept_would_blocks,
-            reads,
-            read_would_blocks,
-            writes,
-            write_would_blocks,
-            disk_would_blocks,
-            waits,
-            wakeups,
-            watches,
-            bytes_in,
-            bytes_out,
-            answers,
-            clients_now,
-            clients_peak,
-            clients_total,
-            clients_refused,
-            closed,
-            accept_pauses,
-            sleeps,
-            sleep_asked_ns,
-            slept_ns,
-            yields,
-            log_lines_dropped,
-        } = *self.stats;
-        let calls = |a, r, w| [("call=\"accept\"", a), ("call=\"read\"", r), ("call=\"write\"", w)];
-        let uptime = self.uptime();
-        out.family("info", "gauge", "What runs; always 1.");
-        let _ = writeln!(
-            out.0,
-            "wouldblock_info{{version=\"{}\",model=\"{}\"}} 1",
-            env!("CARGO_PKG_VERSION"),
-            self.model
-        );
-        out.seconds("uptime_seconds", "gauge", "Time since the server started.", uptime);
-        out.one("sweeps_total", "counter", "Passes of the loop.", sweeps);
-        out.one("idle_sweeps_total", "counter", "Passes in which no attempt got anywhere.", idle_sweeps);
-        out.family("attempts_total", "counter", "Nonblocking calls tried.");
-        out.labelled("attempts_total", calls(accepts, reads, writes));
-        out.family("would_block_total", "counter", "Attempts that would have blocked.");
-        out.labelled("would_block_total", calls(accept_would_blocks, read_would_blocks, write_would_blocks));
-        out.one(
-            "disk_would_block_total",
-            "counter",
-            "Turns in which a piece of a file was not in memory yet.",
-            disk_would_blocks,
-        );
-        out.one(
-            "waits_total",
-            "counter",
-            "Calls that ask the kernel who is ready, or sleep until someone is.",
-            waits,
-        );
-        out.one("wakeups_total", "counter", "Descriptors those calls named as ready.", wakeups);
-        out.one("watches_total", "counter", "Calls that change what the kernel watches.", watches);
-        out.one("received_bytes_total", "counter", "Octets read from clients.", bytes_in);
-        out.one("sent_bytes_total", "counter", "Octets written to clients.", bytes_out);
-        out.family("answers_total", "counter", "Requests answered, by the class of the status.");
-        let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"].map(|class| format!("class=\"{class}\""));
-        out.labelled(
-            "answers_total",
-            classes.iter().zip(answers).map(|(class, count)| (class.as_str(), count)),
-        );
-        out.one("connections", "gauge", "Connections open now.", clients_now);
-        out.one("connections_peak", "gauge", "Most connections open at one time.", clients_peak);
-        out.one("connections_total", "counter", "Connections accepted.", clients_total);
-        out.one(
-            "connections_refused_total",
-            "counter",
-            "Connections turned away because the model could not serve them.",
-            clients_refused,
-        );
-        out.family("connections_closed_total", "counter", "Connections closed, by reason.");
-        let reasons = CloseReason::NAMES.map(|name| format!("reason=\"{}\"", name.replace(' ', "_")));
-        out.labelled(
-            "connections_closed_total",
-            reasons.iter().zip(closed).map(|(r, count)| (r.as_str(), count)),
-        );
-        out.one(
-            "accept_pauses_total",
-            "counter",
-            "Times no descriptor was free for a new connection.",
-            accept_pauses,
-        );
-        out.one("sleeps_total", "counter", "Sleeps of the idle strategy.", sleeps);
-        let asked = Duration::from_nanos(sleep_asked_ns);
-        out.seconds("sleep_asked_seconds_total", "counter", "Time asked to sleep.", asked);
-        out.seconds("slept_seconds_total", "counter", "Time slept.", Duration::from_nanos(slept_ns));
-        out.one("yields_total", "counter", "Yields of the idle strategy.", yields);
-        out.one(
-            "log_lines_dropped_total",
-            "counter",
-            "Log lines that could not be written.",
-            log_lines_dropped,
-        );
-        out.0
-    }
-}
-
-/// Prometheus text; every name begins with `wouldblock_`.
-struct Metrics(String);
-
-impl Metrics {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = writeln!(self.0, "# HELP wouldblock_{name} {help}\n# TYPE wouldblock_{name} {kind}");
-    }
-
-    fn one(&mut self, name: &str, kind: &str, help: &str, value: u64) {
-        self.family(name, kind, help);
-        let _ = writeln!(self.0, "wouldblock_{name} {value}");
-    }
-
-    fn seconds(&mut self, name: &str, kind: &str, help: &str, value: Duration) {
-        self.family(name, kind, help);
-        let _ = writeln!(self.0, "wouldblock_{name} {}.{:09}", value.as_secs(), value.subsec_nanos());
-    }
-
-    fn labelled<'l>(&mut self, name: &str, rows: impl IntoIterator<Item = (&'l str, u64)>) {
-        for (label, value) in rows {
-            let _ = writeln!(self.0, "wouldblock_{name}{{{label}}} {value}");
-        }
     }
 }
 

@@ -29,8 +29,6 @@ const DOWNLOAD_PIECE: usize = 256 << 10;
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
-/// Prometheus text exposition format 0.0.4.
-const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A service with the loop's board in front of it. Requests below `/_loop/` are answered here if they come from
 /// this machine under a name of this machine; all others go to the inner service, as if this one were not there.
@@ -82,9 +80,6 @@ impl<S: Service> Live<S> {
     }
 
     fn look(&mut self, name: &str, query: &str, context: &Context<'_>) -> Option<Response> {
-        if name == "/health" {
-            return Some(response(Status::OK, JSON, "{\"status\":\"pass\"}\n"));
-        }
         if name == "/download" {
             return Some(self.download());
         }
@@ -102,13 +97,9 @@ impl<S: Service> Live<S> {
             }
             "/" => (HTML, scene),
             "/stats.json" => (JSON, scene),
-            "/metrics" => (METRICS, scene),
             _ => return None,
         };
-        if name != "/metrics" {
-            // A scraper comes for ever; it must not keep the loop describing its clients.
-            self.board.watch(context.now);
-        }
+        self.board.watch(context.now);
         self.page_requests += 1;
         Some(response(Status::OK, kind, body(self)))
     }

@@ -4,8 +4,9 @@ mod deadlines; // stalls judged by what the peer took; a full house makes room
 mod flags; // every flag changes what it says; bad values; the environment; completions, manual, browser, QR code
 mod listening; // several addresses, Unix sockets, sockets handed over, shared ports, another user
 mod logs; // formats, files, SIGHUP, floods
+mod monitoring; // metrics for a real parser, health; who may ask
 mod packaging; // the systemd units and the container recipe
-mod tls; // HTTPS with rustls, curl and openssl; certificates exchanged; broken handshakes // the systemd units and the container's recipe
+mod tls; // HTTPS with rustls, curl and openssl; certificates exchanged; broken handshakes
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
