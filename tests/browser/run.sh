@@ -1,5 +1,5 @@
 #!/bin/sh
-# The chapter in a real browser. Needs chromium (a Debian package), node 20 or later, and `npm ci` in this folder.
+# The chapter, and a long recording, in a real browser. Needs chromium (a Debian package), node 20 or later, and `npm ci` in this folder.
 #   tests/browser/run.sh [path of the wouldblock binary]     without it, builds one
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -21,4 +21,5 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
     curl -sf -o /dev/null "http://127.0.0.1:$port/" && break
     sleep 0.3
 done
-BASE="http://127.0.0.1:$port" CHROMIUM="$(command -v "${CHROMIUM:-chromium}")" node --test --test-concurrency=1 chapter.test.mjs
+BASE="http://127.0.0.1:$port" BINARY="$binary" CHROMIUM="$(command -v "${CHROMIUM:-chromium}")" \
+    node --test --test-concurrency=1 chapter.test.mjs recording.test.mjs
