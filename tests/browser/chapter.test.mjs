@@ -71,6 +71,17 @@ for (const scheme of ["light", "dark"]) {
   });
 }
 
+test("no name is cut in two in a table", async () => {
+  const { context, page } = await open({ viewport: { width: 900, height: 800 } });
+  for (const url of pages) {
+    await page.goto(base + url);
+    const cut = await page.locator("td code").evaluateAll((all) =>
+      all.filter((code) => !/[\s\u2014-]/.test(code.textContent) && code.getClientRects().length > 1).map((code) => code.textContent));
+    assert.deepEqual(cut, [], url);
+  }
+  await context.close();
+});
+
 test("nothing scrolls sideways at 320 pixels", async () => {
   const { context, page } = await open({ viewport: { width: 320, height: 640 } });
   for (const url of pages) {
