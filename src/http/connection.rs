@@ -183,7 +183,8 @@ pub struct Transmit<'a> {
 pub struct Connection {
     // What a fruitless turn looks at stands together.
     phase: Phase,
-    stopping: bool,
+    /// Why it ends after the answers it owes, if it was told to.
+    leaving: Option<CloseReason>,
     peer_done: bool,
     head_only: bool,
     deadline: Instant,
@@ -211,7 +212,7 @@ impl Connection {
     pub fn new(limits: Arc<Limits>, now: Instant) -> Self {
         Self {
             phase: Phase::Idle,
-            stopping: false,
+            leaving: None,
             peer_done: false,
             head_only: false,
             deadline: now + limits.idle_timeout,
@@ -291,11 +292,13 @@ impl Connection {
         self.body_sent = 0;
         self.moved = 0;
         match self.phase {
-            Phase::Idle if self.stopping => {
-                self.phase = Phase::Shutdown;
-                self.reason = CloseReason::Stopping;
-            }
-            Phase::Idle => self.deadline = now + self.limits.idle_timeout,
+            Phase::Idle => match self.leaving {
+                Some(reason) => {
+                    self.phase = Phase::Shutdown;
+                    self.reason = reason;
+                }
+                None => self.deadline = now + self.limits.idle_timeout,
+            },
             _ => self.deadline = now + self.limits.header_timeout,
         }
     }
@@ -327,7 +330,7 @@ impl Connection {
             return self.abort(CloseReason::WriteStalled);
         }
         match self.phase {
-            Phase::Idle => self.abort(CloseReason::IdleTimeout),
+            Phase::Idle => self.abort(self.leaving.unwrap_or(CloseReason::IdleTimeout)),
             Phase::Head => self.error = Some(RequestError::HeadTimeout),
             Phase::Body => self.error = Some(RequestError::BodyTimeout),
             // The service takes its time; that is not the client's fault.
@@ -337,11 +340,13 @@ impl Connection {
         }
     }
 
-    /// The server stops: an idle connection ends now, any other after the answer it is owed.
-    pub fn stop(&mut self) {
-        self.stopping = true;
+    /// The server stops, or needs the place: it ends after the answer it is owed. To an idle one nothing is owed, but
+    /// a request may have arrived of which nobody knows yet, and closing would answer it with a reset: its deadline is
+    /// now, so it ends if one more read brings nothing.
+    pub fn leave(&mut self, reason: CloseReason, now: Instant) {
+        self.leaving = Some(reason);
         if self.phase == Phase::Idle && !self.has_output() {
-            self.abort(CloseReason::Stopping);
+            self.deadline = self.deadline.min(now);
         }
     }
 
@@ -444,7 +449,7 @@ impl Connection {
         spare: &mut Spare,
         now: Instant,
     ) -> bool {
-        let keep = self.framing.keep_alive && self.error.is_none() && !self.stopping;
+        let keep = self.framing.keep_alive && self.error.is_none() && self.leaving.is_none();
         let connection = match (keep, self.framing.version) {
             (false, _) => Some("close"),
             (true, Version::Http10) => Some("keep-alive"),
@@ -483,8 +488,7 @@ impl Connection {
         self.reason = match self.error {
             Some(RequestError::HeadTimeout | RequestError::BodyTimeout) => CloseReason::RequestTimeout,
             Some(error) => CloseReason::BadRequest(error),
-            None if self.stopping && self.framing.keep_alive => CloseReason::Stopping,
-            None => CloseReason::Answered,
+            None => self.leaving.filter(|_| self.framing.keep_alive).unwrap_or(CloseReason::Answered),
         };
         self.error = None;
         self.phase = Phase::Shutdown;

@@ -55,9 +55,9 @@ impl<S> Client<S> {
         self.conn.phase() == Phase::Idle && !self.conn.has_output()
     }
 
-    /// Its place is needed: it leaves at its next turn.
-    pub(super) fn make_room(&mut self) {
-        self.conn.abort(CloseReason::MadeRoom);
+    /// Its place is needed: it leaves at its next turn, unless it has spoken meanwhile.
+    pub(super) fn make_room(&mut self, now: Instant) {
+        self.conn.leave(CloseReason::MadeRoom, now);
     }
 }
 
@@ -126,9 +126,9 @@ impl<S: Transport> Client<S> {
         Ok(work)
     }
 
-    /// The connection was told to end as soon as it can: after the answer it owes, or now.
-    pub fn stop(&mut self) {
-        self.conn.stop();
+    /// The server stops: it ends after the answer it is owed; if it is owed none, at its next turn.
+    pub fn stop(&mut self, now: Instant) {
+        self.conn.leave(CloseReason::Stopping, now);
     }
 
     /// Whether the client waits to read or to write; `None`: for neither, only for time.

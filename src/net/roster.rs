@@ -184,8 +184,8 @@ impl<S: Transport> Roster<S> {
     }
 
     /// Tells idle clients to leave, at most `count`, the longest silent first, and only such as have been silent since
-    /// `since`. They are made hot, so the next walk removes them. Returns how many.
-    pub fn make_room(&mut self, count: usize, since: Instant) -> usize {
+    /// `since`. They are made hot, so the next walk tries them once more and removes those who said nothing. Returns how many.
+    pub fn make_room(&mut self, count: usize, since: Instant, now: Instant) -> usize {
         let mut idle: Vec<_> = self
             .clients
             .iter()
@@ -198,7 +198,7 @@ impl<S: Transport> Roster<S> {
         let mut leaving = vec![false; self.clients.len()];
         for &(_, place) in &idle {
             if let (Some(client), Some(leaves)) = (self.clients.get_mut(place), leaving.get_mut(place)) {
-                client.make_room();
+                client.make_room(now);
                 *leaves = true;
             }
         }

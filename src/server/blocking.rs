@@ -78,7 +78,7 @@ pub(super) fn serve_client(
         worker.tick(now);
         if grace_ends.is_none() && is_told_to_stop() {
             grace_ends = Some(now + grace);
-            client.stop();
+            client.stop(now);
         }
         if grace_ends.is_some_and(|end| end <= now) {
             return CloseReason::Stopping;

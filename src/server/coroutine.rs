@@ -132,7 +132,7 @@ async fn serve_client(client: Client, server: Rc<Server>) {
 async fn converse(mut seat: AsyncFd<Seat>, server: &Server) {
     loop {
         if server.stopping.get() {
-            seat.get_mut().0.stop();
+            seat.get_mut().0.stop(Instant::now());
         }
         let deadline = seat.get_ref().0.deadline(Instant::now()).into();
         let progress = match seat.get_ref().0.interest() {

@@ -173,12 +173,13 @@ impl Server<'_> {
 
     /// Accepts nobody any more; clients leave as soon as they are owed nothing.
     fn stop(&mut self) {
+        let now = Instant::now();
         self.house.stop();
         self.signals.silence();
         for client in self.clients.values_mut() {
-            client.stop();
+            client.stop(now);
         }
-        self.next_deadline = Some(Instant::now());
+        self.next_deadline = Some(now);
     }
 }
 

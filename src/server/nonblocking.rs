@@ -67,7 +67,7 @@ pub(super) fn serve(
     }
 
     let grace = Instant::now() + config.grace;
-    server.stop();
+    server.stop(Instant::now());
     while !server.is_empty() && Instant::now() < grace {
         let work = server.sweep(Instant::now());
         idle.idle(work, &mut server);
@@ -145,7 +145,7 @@ impl<L: Accept> Server<'_, L> {
         }
         let left = match now.checked_sub(SILENT_FOR) {
             Some(since) if self.listener.has_newcomer() => {
-                self.roster.make_room(self.roster.len().div_ceil(1024), since)
+                self.roster.make_room(self.roster.len().div_ceil(1024), since, now)
             }
             _ => 0,
         };
@@ -171,11 +171,11 @@ impl<'s, L: Accept> Server<'s, L> {
     }
 
     /// Stops listening; clients leave as soon as they are owed nothing.
-    pub fn stop(&mut self) {
+    pub fn stop(&mut self, now: Instant) {
         self.listener.close();
         self.signals.silence();
         for client in self.roster.iter_mut() {
-            client.stop();
+            client.stop(now);
         }
     }
 

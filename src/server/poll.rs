@@ -116,10 +116,11 @@ impl Server<'_> {
 
     /// Accepts nobody any more; clients leave as soon as they are owed nothing.
     fn stop(&mut self) {
+        let now = Instant::now();
         self.house.stop();
         self.signals.silence();
         for client in &mut self.clients {
-            client.stop();
+            client.stop(now);
         }
     }
 }

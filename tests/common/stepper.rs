@@ -162,7 +162,7 @@ impl Stepper {
     }
 
     pub(crate) fn stop(&mut self) {
-        self.server.stop();
+        self.server.stop(self.now);
     }
 }
 

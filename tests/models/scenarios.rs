@@ -18,6 +18,7 @@ for_models! {
         resets_leave_the_server_standing_and_at_rest,
         a_stop_lets_the_answer_in_flight_finish,
         a_silent_connection_does_not_delay_the_stop,
+        a_request_that_came_before_the_stop_is_answered,
     ]
 }
 
@@ -285,6 +286,27 @@ fn a_silent_connection_does_not_delay_the_stop(model: Model) {
     for (child, _) in children {
         assert!(!Path::new(&format!("/proc/{child}")).exists(), "child {child} outlived the server");
     }
+}
+
+fn a_request_that_came_before_the_stop_is_answered(model: Model) {
+    use nix::sys::signal::Signal::{SIGCONT, SIGSTOP, SIGTERM};
+    let house = House::open(model, &["-q"]);
+    let mut socket = house.connect();
+    socket.write_all(keeping("/1k.txt").as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut socket).status, 200);
+    // While the server stands still a request comes, and then the signal: it finds both.
+    house.server.signal(SIGSTOP);
+    socket.write_all(keeping("/1k.txt").as_bytes()).unwrap();
+    house.server.signal(SIGTERM);
+    house.server.signal(SIGCONT);
+    let mut output = Vec::new();
+    socket.read_to_end(&mut output).expect("an answer and a clean end, not a reset");
+    let answers = answers(&output, &["GET"]);
+    assert_eq!((answers.len(), answers[0].status, answers[0].body.len()), (1, 200, 1024));
+    let (status, _, stderr) = house.server.wait();
+    assert_eq!(status, Some(0), "{stderr}");
+    let stats = counters(house.folder.path());
+    assert_eq!((stats.clients_now, stats.requests()), (0, 2));
 }
 
 fn a_silent_client_does_not_hold_up_a_quick_one(model: Model) {

@@ -227,7 +227,7 @@ impl World {
 
     /// Told to stop: every answer begun is finished, and everybody leaves.
     fn stop(&mut self) {
-        self.server.stop();
+        self.server.stop(self.now);
         for _ in 0..PATIENCE {
             if self.server.is_empty() {
                 break;
