@@ -10,11 +10,11 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::Signal;
 
 use crate::cli::Running;
-use crate::common::pattern;
+use crate::common::{pattern, raise_descriptor_limit};
 
 pub(crate) const LARGE: usize = 6_000_000;
 pub(crate) const MIB: usize = 1 << 20;
@@ -112,11 +112,6 @@ fn ask(socket: &mut TcpStream) {
         answer.extend_from_slice(&piece[..n]);
     }
     assert!(answer.starts_with(b"HTTP/1.1 200 "));
-}
-
-fn raise_descriptor_limit() {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
 }
 
 /// As many of `wanted` as this system's limit allows.

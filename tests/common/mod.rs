@@ -5,8 +5,15 @@ pub(crate) mod stepper;
 
 use std::sync::Arc;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use wouldblock::http::{Method, Request, Status, Target};
 use wouldblock::service::{Content, Context, Response, Service};
+
+/// All tests share one process, and many a system gives it 1,024 descriptors at first: as many as it may have.
+pub(crate) fn raise_descriptor_limit() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+}
 
 /// A service without a disk: `/` and anything else says who asked, `/size/N` is N octets of a pattern that tells
 /// where one is, `/later/N` would block N times before it answers, `/missing` is 404.

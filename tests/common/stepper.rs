@@ -53,6 +53,7 @@ impl Stepper {
     }
 
     fn with(config: &Config, worker: Worker, (listener, address): (Listener, SocketAddr)) -> Self {
+        super::raise_descriptor_limit();
         // A test's server lives as long as its process needs it.
         let signals: &'static Signals = Box::leak(Box::new(Signals::none().unwrap()));
         Self { server: Server::new(listener, worker, config, signals), now: Instant::now(), address }

@@ -19,7 +19,7 @@ use wouldblock::config::Model;
 use wouldblock::stats::Stats;
 
 use crate::cli::Running;
-use crate::common::{Answer, answers, pattern};
+use crate::common::{Answer, answers, pattern, raise_descriptor_limit};
 
 /// No scenario takes this long; who waits so long waits in vain.
 const IN_VAIN: Duration = Duration::from_secs(20);
@@ -169,11 +169,4 @@ fn children(pid: u32) -> Vec<(u32, char)> {
         }
     }
     children
-}
-
-/// This process needs descriptors for the clients of several tests at once.
-fn raise_descriptor_limit() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
 }
