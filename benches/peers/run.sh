@@ -2,6 +2,7 @@
 # Our server beside nginx, lighttpd and h2o, and beside the limit of its own loop: the same files, the same load,
 # on this machine's loopback. Servers on the last core, the client (wrk) on the first; every cell a fresh server; cells
 # in random order within each repeat; every answer's status and length checked. Nothing leaves this machine.
+# What servers do, not how fast: features.py beside this file, from which the README's table of features is.
 #
 # Needs: bash, wrk, curl, python3, taskset (util-linux), cargo; and of nginx, lighttpd and h2o those that are to be
 # compared. On Debian: apt-get install wrk curl nginx-light lighttpd h2o
