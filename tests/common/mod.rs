@@ -15,6 +15,11 @@ pub(crate) fn raise_descriptor_limit() {
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
 }
 
+/// Whether this system speaks IPv6; many a container does not.
+pub(crate) fn has_ipv6() -> bool {
+    std::net::TcpListener::bind("[::1]:0").is_ok()
+}
+
 /// A service without a disk: `/` and anything else says who asked, `/size/N` is N octets of a pattern that tells
 /// where one is, `/later/N` would block N times before it answers, `/missing` is 404.
 #[derive(Debug, Default)]

@@ -14,10 +14,11 @@ fn several_addresses_are_served_at_once() {
     let folder = folder();
     let path = folder.path().join("socket");
     let unix = format!("unix:{},mode=0600", path.display());
+    let second = if crate::common::has_ipv6() { "[::1]" } else { "127.0.0.2" };
     for idle in ["backoff", "park"] {
         let server = Started::new(
             folder.path(),
-            &["-q", "-p", "0", "--idle", idle, "-b", "127.0.0.1", "-b", "[::1]", "--bind", &unix],
+            &["-q", "-p", "0", "--idle", idle, "-b", "127.0.0.1", "-b", second, "--bind", &unix],
         );
         let ports: Vec<_> = server
             .banner
@@ -25,7 +26,7 @@ fn several_addresses_are_served_at_once() {
             .filter_map(|line| line.split_once("http://")?.1.trim_end_matches('/').rsplit_once(':'))
             .map(|(_, port)| port.parse::<u16>().unwrap())
             .collect();
-        let hosts = ["127.0.0.1", "::1"];
+        let hosts = ["127.0.0.1", second.trim_matches(['[', ']'])];
         assert_eq!(ports.len(), hosts.len(), "{}", server.banner);
         for (host, port) in hosts.into_iter().zip(ports) {
             let mut socket = std::net::TcpStream::connect((host, port)).unwrap();
