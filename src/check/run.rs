@@ -1,6 +1,7 @@
 //! The order of a run: gentle rules side by side, rough ones alone with a look at the server's health after
 //! each, crowds, and at last those that only wait.
 
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -25,7 +26,7 @@ pub fn run(options: &Options, progress: &(dyn Fn(usize, usize, &str) + Sync)) ->
     let begun = Instant::now();
     let chosen = choose(options)?;
     let target = Target::parse(&options.url, options.own)?;
-    reach(&target, &options.url)?;
+    let addr = reach(&target, &options.url)?;
     let mut notes = Vec::new();
     let files = lay(options, &target)?;
     if files.is_none() {
@@ -35,7 +36,7 @@ pub fn run(options: &Options, progress: &(dyn Fn(usize, usize, &str) + Sync)) ->
         ));
     }
     let mut env = Env {
-        addr: target.addr,
+        addr,
         host: target.host.clone(),
         page: target.path.clone(),
         status: 0,
@@ -47,6 +48,11 @@ pub fn run(options: &Options, progress: &(dyn Fn(usize, usize, &str) + Sync)) ->
         stop: options.stop.clone(),
     };
     let server = baseline(&mut env, &mut notes);
+    let serial = server.is_some() && options.jobs == 0 && is_serial(&env);
+    if serial && env.watch < env.idle_limit {
+        // One after another instead of side by side: less of each, or the run takes a minute.
+        env.watch /= 4;
+    }
     let env = env;
     let mut run = Run {
         env: &env,
@@ -60,7 +66,7 @@ pub fn run(options: &Options, progress: &(dyn Fn(usize, usize, &str) + Sync)) ->
         gone: None,
     };
     match server {
-        Some(_) => run.phases(&chosen),
+        Some(_) => run.phases(&chosen, if serial { 1 } else { options.jobs }),
         None => run.silent(&chosen),
     }
     let mut judged = run.judged.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -100,14 +106,29 @@ fn choose(options: &Options) -> Result<Vec<&'static Rule>, CannotRun> {
         .collect())
 }
 
-fn reach(target: &Target, url: &str) -> Result<(), CannotRun> {
-    match std::net::TcpStream::connect_timeout(&target.addr, Duration::from_secs(3)) {
-        Ok(_) => Ok(()),
-        Err(e) => Err(CannotRun::new(
-            format!("连不上 {url}（{}）：{e}；服务器启动了吗，端口对吗？", target.addr),
-            format!("cannot reach {url} ({}): {e}; is the server running, is the port right?", target.addr),
-        )),
+/// The first address at which somebody listens. Whoever connects also asks something: connections that come and
+/// go without a word end some servers, and that is for a rule to find out.
+fn reach(target: &Target, url: &str) -> Result<SocketAddr, CannotRun> {
+    let patience = Duration::from_secs(3);
+    let mut why = None;
+    for addr in &target.addrs {
+        match Conn::open(*addr, patience, Instant::now() + patience, Log::default()) {
+            Ok(mut conn) => {
+                let (path, host) = (&target.path, &target.host);
+                conn.send(
+                    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes(),
+                );
+                let _ = conn.answer(false);
+                return Ok(*addr);
+            }
+            Err(e) => why = Some((addr, e)),
+        }
     }
+    let (addr, e) = why.map_or_else(Default::default, |(a, e)| (a.to_string(), e.to_string()));
+    Err(CannotRun::new(
+        format!("连不上 {url}（{addr}）：{e}；服务器启动了吗，端口对吗？"),
+        format!("cannot reach {url} ({addr}): {e}; is the server running, is the port right?"),
+    ))
 }
 
 fn lay(options: &Options, target: &Target) -> Result<Option<Files>, CannotRun> {
@@ -160,6 +181,20 @@ serve by path; the rules that need files were left out"
     Some(first.head.get("server").unwrap_or_default().to_owned())
 }
 
+/// Whether a second client has to wait while a first has sent half of its request.
+fn is_serial(env: &Env) -> bool {
+    let mut probe = Probe::new(env, Duration::ZERO);
+    let bytes = probe.page().close().bytes();
+    let (Ok(mut a), Ok(mut b)) = (probe.connect(), probe.connect()) else { return false };
+    a.send(&bytes[..bytes.len() - 2]);
+    probe.pause(Duration::from_millis(20));
+    b.send(&bytes);
+    let waits = matches!(b.head_within(env.patience.min(Duration::from_secs(1))), Err(Lack::Silence(_)));
+    a.send(&bytes[bytes.len() - 2..]);
+    let _ = a.answer(false);
+    waits
+}
+
 /// Whether the server can still be used.
 enum Health {
     Fine,
@@ -182,13 +217,9 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn phases(&mut self, chosen: &[&'static Rule]) {
+    fn phases(&mut self, chosen: &[&'static Rule], jobs: usize) {
         let of = |kind: Kind| chosen.iter().copied().filter(|r| r.kind == kind).collect::<Vec<_>>();
-        let jobs = match self.options.jobs {
-            0 if self.is_serial() => 1,
-            0 => JOBS,
-            n => n,
-        };
+        let jobs = if jobs == 0 { JOBS } else { jobs };
         if jobs == 1 {
             self.alone(&of(Kind::Gentle));
         } else {
@@ -218,21 +249,6 @@ impl Run<'_> {
                 self.keep(unjudged(rule, Outcome::Undecided(why)));
             }
         }
-    }
-
-    /// Whether a second client has to wait while a first has sent half of its request.
-    fn is_serial(&self) -> bool {
-        let env = self.env;
-        let mut probe = Probe::new(env, Duration::ZERO);
-        let bytes = probe.page().close().bytes();
-        let (Ok(mut a), Ok(mut b)) = (probe.connect(), probe.connect()) else { return false };
-        a.send(&bytes[..bytes.len() - 2]);
-        probe.pause(Duration::from_millis(20));
-        b.send(&bytes);
-        let waits = matches!(b.head_within(env.patience.min(Duration::from_secs(1))), Err(Lack::Silence(_)));
-        a.send(&bytes[bytes.len() - 2..]);
-        let _ = a.answer(false);
-        waits
     }
 
     /// Several at once; then one look at the server.
