@@ -322,6 +322,10 @@ pub(super) fn lack(lack: Lack) -> Stop {
         Lack::Ended(End::Reset) => {
             Stop::Fail(seen!("没有应答，连接被重置", "the connection was reset without an answer"))
         }
+        Lack::Misframed => Stop::Fail(seen!(
+            "前一份应答之后来的不是应答：前面多发或少发了字节",
+            "what follows the answer before is no answer: octets too many or too few"
+        )),
         Lack::OutOfTime => Stop::Undecided(seen!("这条规则超时了，未能判定", "this rule ran out of time")),
         Lack::NotHttp => Stop::Undecided(seen!(
             "来的不是 HTTP 应答，见 framing.status-line",

@@ -56,6 +56,8 @@ pub(super) enum Lack {
     Ended(End),
     /// Something came that cannot be read as HTTP.
     NotHttp,
+    /// As [`Lack::NotHttp`], after a readable answer on the same connection: that one's end was wrong.
+    Misframed,
     /// The rule's own time was over: says nothing about the server.
     OutOfTime,
 }
@@ -164,6 +166,8 @@ pub(super) struct Conn {
     stream: TcpStream,
     inbox: Vec<u8>,
     ended: Option<End>,
+    /// Whether a head could be read on this connection already.
+    spoke: bool,
     patience: Duration,
     until: Instant,
     log: Log,
@@ -175,7 +179,7 @@ impl Conn {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let stream = TcpStream::connect_timeout(&addr, patience.min(left))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, inbox: Vec::new(), ended: None, patience, until, log })
+        Ok(Self { stream, inbox: Vec::new(), ended: None, spoke: false, patience, until, log })
     }
 
     /// Keeps the kernel from growing the receive buffer to megabytes, so that a reader who does not read is felt
@@ -289,11 +293,13 @@ impl Conn {
         loop {
             if let Some(end) = head_end(&self.inbox, seen) {
                 let raw: Vec<u8> = self.inbox.drain(..end).collect();
-                return parse_head(raw).ok_or(Lack::NotHttp);
+                let head = parse_head(raw).ok_or_else(|| self.not_http());
+                self.spoke = true;
+                return head;
             }
             seen = self.inbox.len().saturating_sub(4);
             if self.inbox.len() > MAX_HEAD {
-                return Err(Lack::NotHttp);
+                return Err(self.not_http());
             }
             match self.pull(begun + patience) {
                 Pull::Data => {}
@@ -304,11 +310,15 @@ impl Conn {
                 Pull::Ended if self.inbox.starts_with(b"HTTP") => {
                     return Err(Lack::Ended(self.ended.unwrap_or(End::Closed)));
                 }
-                Pull::Ended => return Err(Lack::NotHttp),
+                Pull::Ended => return Err(self.not_http()),
                 Pull::Nothing if self.out_of_time() => return Err(Lack::OutOfTime),
                 Pull::Nothing => return Err(Lack::Silence(begun.elapsed())),
             }
         }
+    }
+
+    fn not_http(&self) -> Lack {
+        if self.spoke { Lack::Misframed } else { Lack::NotHttp }
     }
 
     /// Reads one whole answer, past any 1xx. `to_head` says that the request was a HEAD.

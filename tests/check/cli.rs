@@ -31,7 +31,8 @@ fn the_exit_code_is_0_for_green_1_for_a_red_must_and_0_for_a_red_should() {
     let root = tempfile::tempdir().unwrap();
     for (broken, code) in [("", 0), ("framing.date", 1), ("keepalive.close-echoed", 0)] {
         let server = Mini::start(root.path(), broken);
-        let out = check(&[&server.url(), "--only", "framing,keepalive"]);
+        let folder = root.path().to_str().unwrap();
+        let out = check(&[&server.url(), "--root", folder, "--only", "framing,keepalive"]);
         assert_eq!(out.status.code(), Some(code), "{broken}: {}", text(&out.stdout));
         assert_eq!(text(&out.stdout).contains("✗"), !broken.is_empty());
     }
@@ -116,6 +117,8 @@ fn json_counts_every_rule_and_junit_is_written_beside_it() {
     let server = Mini::start(root.path(), "framing.date");
     let out = check(&[
         &server.url(),
+        "--root",
+        root.path().to_str().unwrap(),
         "--only",
         "framing",
         "--skip",

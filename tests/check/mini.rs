@@ -85,9 +85,10 @@ impl Mini {
                     break;
                 }
                 let (Ok(stream), cx) = (stream, Arc::clone(&shared)) else { continue };
+                // Counted here and not by the thread, so that a newcomer sees all who came before.
+                let active = cx.active.fetch_add(1, SeqCst) + 1;
                 std::thread::spawn(move || {
-                    cx.active.fetch_add(1, SeqCst);
-                    serve(stream, &cx);
+                    serve(stream, &cx, active);
                     cx.active.fetch_sub(1, SeqCst);
                 });
             }
@@ -115,6 +116,8 @@ pub(super) struct Req {
     pub(super) close: bool,
     /// How many came before on this connection.
     pub(super) nth: usize,
+    /// Whether the one before asked for a file that is not there.
+    pub(super) after_missing: bool,
     length: u64,
     chunked: bool,
 }
@@ -239,6 +242,9 @@ impl Peer<'_> {
             if self.reads == 1 || cx.is("slow.drip-is-closed") {
                 until = Instant::now() + if cx.is("slow.half-is-closed") { EVER } else { LIMIT };
             }
+            if self.reads == 2 && cx.is("slow.half-is-closed") {
+                until = Instant::now() + LIMIT;
+            }
             if !half && !self.buf.windows(4).any(|w| w == b"\r\n\r\n") {
                 half = true;
                 cx.half.fetch_add(1, SeqCst);
@@ -278,9 +284,8 @@ impl Peer<'_> {
     /// Reads past the body.
     fn skip_body(&mut self, req: &Req) -> Result<(), No> {
         let cx = self.cx;
-        let late = self.buf.is_empty();
         if req.chunked {
-            if cx.is("split.chunks-octet-by-octet") && late
+            if cx.is("split.chunks-octet-by-octet") && !self.buf.windows(5).any(|w| w == b"0\r\n\r\n")
                 || cx.is("keepalive.chunked-body") && self.buf.starts_with(b"5;name")
             {
                 return Ok(());
@@ -317,7 +322,7 @@ impl Peer<'_> {
                 }
             }
         }
-        if cx.is("split.body-later") && late && req.length > 0
+        if cx.is("split.body-later") && (self.buf.len() as u64) < req.length
             || cx.is("keepalive.body-is-not-a-request") && self.buf.starts_with(b"GET /smuggled-by-length")
         {
             return Ok(());
@@ -499,9 +504,8 @@ fn connection(req: &mut Req, cx: &Cx) {
 }
 
 /// One connection from its first octet to its end.
-fn serve(stream: TcpStream, cx: &Cx) {
+fn serve(stream: TcpStream, cx: &Cx, active: usize) {
     cx.silent.fetch_add(1, SeqCst);
-    let active = cx.active();
     let crowd = match cx.broken.as_str() {
         "many.burst" => (40..60).contains(&active),
         "many.idle-hundred" => active > 95,
@@ -510,6 +514,7 @@ fn serve(stream: TcpStream, cx: &Cx) {
     };
     let mut peer = Peer { stream, buf: Vec::new(), reads: 0, cx };
     let mut nth = 0;
+    let mut after_missing = false;
     loop {
         let head = peer.head(nth == 0);
         if crowd {
@@ -536,6 +541,8 @@ fn serve(stream: TcpStream, cx: &Cx) {
             }
         };
         req.nth = nth;
+        req.after_missing = after_missing;
+        after_missing = req.target.starts_with("/wouldblock-no-such");
         nth += 1;
         if !before_answer(&mut peer, &req, head_len) {
             return;
@@ -556,13 +563,14 @@ fn serve(stream: TcpStream, cx: &Cx) {
         if let Resp::Nothing = resp {
             return cx.hang();
         }
-        if let Resp::Close = resp {
-            return;
-        }
         if !write(&mut peer, &req, &resp) {
             return;
         }
-        let only = peer.buf.is_empty() && req.get("connection") == Some("close") && !req.old;
+        let only = nth == 1
+            && req.length == 0
+            && peer.buf.is_empty()
+            && req.get("connection") == Some("close")
+            && !req.old;
         let disobey = cx.is("keepalive.close-obeyed") && only
             || cx.is("keepalive.nothing-after-close") && !peer.buf.is_empty();
         let silently = cx.is("keepalive.close-announced") && req.target.starts_with("/wouldblock-no-such")
@@ -580,7 +588,9 @@ fn serve(stream: TcpStream, cx: &Cx) {
         if cx.is("split.two-in-one")
             && req.method == "GET"
             && peer.buf.starts_with(b"GET /wouldblock-no-such")
-            || cx.is("split.one-and-a-half") && !peer.buf.windows(4).any(|w| w == b"\r\n\r\n")
+            || cx.is("split.one-and-a-half")
+                && req.method == "GET"
+                && !peer.buf.windows(4).any(|w| w == b"\r\n\r\n")
         {
             peer.buf.clear();
         }
@@ -611,7 +621,9 @@ fn before_answer(peer: &mut Peer<'_>, req: &Req, head_len: usize) -> bool {
                 return !ended;
             }
         }
-        "many.one-after-another" if cx.active() <= 2 => return cx.plain.fetch_add(1, SeqCst) != 250,
+        // Counted anew after every crowd.
+        "many.one-after-another" if cx.active() > 20 => cx.plain.store(0, SeqCst),
+        "many.one-after-another" => return cx.plain.fetch_add(1, SeqCst) != 250,
         "many.two" if req.nth > 0 && cx.active() > 1 => {
             cx.hang();
             return false;

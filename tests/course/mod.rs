@@ -90,7 +90,8 @@ fn judged(name: &'static str) -> Report {
     options.patience = Duration::from_millis(1500);
     options.time = Duration::from_secs(600);
     // None of these servers ever closes anybody; watching it takes time and shows nothing else.
-    options.skip = check::all_rules().filter(|r| r.kind == check::Kind::Slow).map(|r| r.id.to_owned()).collect();
+    options.skip =
+        check::all_rules().filter(|r| r.kind == check::Kind::Slow).map(|r| r.id.to_owned()).collect();
     let revived = Arc::clone(&chapter);
     options.revive = Some(Box::new(move || revived.again()));
     check::run(&options, &|_, _, _| {}).unwrap()

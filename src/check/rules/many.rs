@@ -229,6 +229,7 @@ pub(super) fn answered_beside(p: &mut Probe<'_>) -> Verdict {
 /// A client that has asked for the large file and does not read.
 pub(super) fn hold(p: &mut Probe<'_>) -> Result<Conn, Stop> {
     let mut conn = p.connect()?;
+    conn.shrink_receive_buffer();
     conn.send(&p.file("big.bin")?.close().bytes());
     Ok(conn)
 }
