@@ -1,43 +1,67 @@
 //! The course's servers, rewritten with their bugs, under the checker: which rules go red is written down for each.
 //!
-//! `expected/NAME.txt` holds the red rules of `NAME.py`, one id a line. After a change of a rule or a listing
-//! `COURSE_WRITE=1 cargo test course` writes them anew; read the difference before committing it.
+//! `expected/NAME.txt` holds the red rules of `NAME.py`, one id a line. `~` before an id says that chance decides:
+//! how much the kernel takes at once, or whether two clients arrive in the same moment; the reason stands behind it.
+//! After a change of a rule or a listing `COURSE_WRITE=1 cargo test course` writes the lines without `~` anew; read
+//! the difference before committing it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use wouldblock::check::{self, Options, Outcome, Report};
+use wouldblock::check::{self, Judged, Options, Outcome};
+
+/// The listings, one a chapter.
+const CHAPTERS: [&str; 8] = [
+    "fixed_page",
+    "requested_page",
+    "process",
+    "thread",
+    "coroutine",
+    "nonblocking",
+    "long_connection",
+    "epoll",
+];
 
 fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/course")
 }
+
+/// The interpreter itself: what stands on PATH may be a script that looks for it, and it is started some hundred
+/// times.
+static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
+    let asked = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
+    let said = asked.expect("python3 is needed: the course's servers are written in it").stdout;
+    PathBuf::from(String::from_utf8(said).unwrap().trim())
+});
 
 /// A server of the course, started again whenever the checker asks for it.
 struct Chapter {
     name: &'static str,
     /// Working folder: the servers serve `./html` below it.
     dir: tempfile::TempDir,
-    port: u16,
     child: Mutex<Child>,
 }
 
 impl Chapter {
-    fn start(name: &'static str) -> Self {
+    fn start(name: &'static str) -> (Self, SocketAddr) {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("html")).unwrap();
         std::fs::write(dir.path().join("html/index.html"), "<p>index</p>\n").unwrap();
-        let (child, port) = Self::spawn(name, dir.path(), 0).expect("python3 runs the listing");
-        Self { name, dir, port, child: Mutex::new(child) }
+        let (child, addr) = Self::spawn(name, dir.path());
+        (Self { name, dir, child: Mutex::new(child) }, addr)
     }
 
-    fn spawn(name: &str, dir: &Path, port: u16) -> Option<(Child, u16)> {
-        let mut child = Command::new("python3")
+    fn spawn(name: &str, dir: &Path) -> (Child, SocketAddr) {
+        let mut child = Command::new(&*PYTHON)
+            .args(["-I", "-S"])
             .arg(here().join(format!("{name}.py")))
-            .arg(port.to_string())
+            // Any port: the listing without SO_REUSEADDR could not have its old one for a minute.
+            .arg("0")
             .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -48,28 +72,20 @@ impl Chapter {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        let Ok(port) = line.trim().parse() else {
-            child.wait().unwrap();
-            return None;
-        };
+        let port = line.trim().parse().unwrap_or_else(|_| panic!("{name} did not start: {line:?}"));
         // What the listing prints goes on being read, so that it never waits for us.
         std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
-        Some((child, port))
+        (child, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
 
-    /// Ends what is left of the server and starts it at the same port.
-    fn again(&self) {
+    /// Ends what is left of the server and starts another.
+    fn again(&self) -> SocketAddr {
         let mut child = self.child.lock().unwrap();
         let _ = child.kill();
         let _ = child.wait();
-        // The listing without SO_REUSEADDR has to wait until TIME_WAIT is over: up to a minute on Linux.
-        for _ in 0..700 {
-            if let Some((next, _)) = Self::spawn(self.name, self.dir.path(), self.port) {
-                *child = next;
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        let (next, addr) = Self::spawn(self.name, self.dir.path());
+        *child = next;
+        addr
     }
 }
 
@@ -81,50 +97,110 @@ impl Drop for Chapter {
     }
 }
 
-fn judged(name: &'static str) -> Report {
-    let chapter = Arc::new(Chapter::start(name));
-    let mut options = Options::new(&format!("http://127.0.0.1:{}/", chapter.port));
+/// Every rule's judgement of a server of its own; only these rules unless there are none.
+fn judged(name: &'static str, only: &[&str], patience: Duration) -> Vec<Judged> {
+    let (chapter, addr) = Chapter::start(name);
+    let chapter = Arc::new(chapter);
+    let mut options = Options::new(&format!("http://{addr}/"));
     options.root = Some(chapter.dir.path().join("html"));
+    options.only = only.iter().map(|id| (*id).to_owned()).collect();
     // One at a time: what a server does must not depend on what else is asked of it at that moment.
     options.jobs = 1;
-    options.patience = Duration::from_millis(1500);
+    options.patience = patience;
+    // None of them has any notion of time: whoever is not closed at once is never closed.
+    options.watch = patience;
+    options.idle_limit = options.watch;
     options.time = Duration::from_secs(600);
-    // None of these servers ever closes anybody; watching it takes time and shows nothing else.
-    options.skip =
-        check::all_rules().filter(|r| r.kind == check::Kind::Slow).map(|r| r.id.to_owned()).collect();
     let revived = Arc::clone(&chapter);
-    options.revive = Some(Box::new(move || revived.again()));
-    check::run(&options, &|_, _, _| {}).unwrap()
+    options.revive = Some(Box::new(move || Some(revived.again())));
+    check::run(&options, &|_, _, _| {}).unwrap().rules
 }
 
-/// The errata that each listing proves: rule, and what is wrong in the listing.
-fn assert_red(name: &'static str, proofs: &[(&str, &str)]) {
-    let report = judged(name);
-    let red: BTreeSet<&str> = report.red().map(|j| j.rule.id).collect();
-    let file = here().join(format!("expected/{name}.txt"));
-    if std::env::var_os("COURSE_WRITE").is_some() {
-        let lines: String = red.iter().map(|id| format!("{id}\n")).collect();
-        std::fs::write(&file, lines).unwrap();
+fn red(rules: &[Judged]) -> BTreeSet<&'static str> {
+    rules.iter().filter(|j| matches!(j.outcome, Outcome::Fail(_))).map(|j| j.rule.id).collect()
+}
+
+fn write_anew() -> bool {
+    std::env::var_os("COURSE_WRITE").is_some()
+}
+
+/// What `expected/NAME.txt` says.
+struct Expected {
+    red: BTreeSet<String>,
+    /// The lines that begin with `~`: id, and why chance decides.
+    either: BTreeMap<String, String>,
+}
+
+impl Expected {
+    fn read(name: &str) -> Self {
+        let text = std::fs::read_to_string(here().join(format!("expected/{name}.txt"))).unwrap();
+        let (either, red): (Vec<&str>, Vec<&str>) = text.lines().partition(|l| l.starts_with('~'));
+        let either = either.iter().map(|l| l[1..].trim().split_once(' ').expect("~ id reason"));
+        Self {
+            red: red.into_iter().map(str::to_owned).collect(),
+            either: either.map(|(id, why)| (id.to_owned(), why.trim().to_owned())).collect(),
+        }
     }
-    let expected = std::fs::read_to_string(&file).unwrap();
-    let expected: BTreeSet<&str> = expected.lines().collect();
-    let said = |id: &&&str| {
-        let judged = report.rules.iter().find(|j| j.rule.id == **id);
-        format!("{id}: {:?}", judged.map(|j| &j.outcome))
-    };
-    let more: Vec<String> = red.difference(&expected).collect::<Vec<_>>().iter().map(said).collect();
-    let less: Vec<String> = expected.difference(&red).collect::<Vec<_>>().iter().map(said).collect();
-    assert!(more.is_empty() && less.is_empty(), "{name}: red unexpectedly {more:#?}, not red {less:#?}");
+
+    fn agrees(&self, judged: &Judged) -> bool {
+        let id = judged.rule.id;
+        let red = matches!(judged.outcome, Outcome::Fail(_));
+        self.either.contains_key(id) || self.red.contains(id) == red
+    }
+}
+
+/// Most of the time is waiting for answers that never come; so the waits are short, the servers run side by side,
+/// and a rule that is not as written down is asked again, alone and with patience: only that counts. On a busy
+/// machine the first look may take slowness for silence, the second does not.
+fn judged_twice(name: &'static str) -> Vec<Judged> {
+    if write_anew() {
+        return judged(name, &[], Duration::from_secs(1));
+    }
+    let mut rules = judged(name, &[], Duration::from_millis(300));
+    let expected = Expected::read(name);
+    for j in &mut rules {
+        if !expected.agrees(j) {
+            *j = judged(name, &[j.rule.id], Duration::from_secs(4)).remove(0);
+        }
+    }
+    rules
+}
+
+/// All chapters, judged side by side.
+static JUDGED: LazyLock<BTreeMap<&str, Vec<Judged>>> = LazyLock::new(|| {
+    std::thread::scope(|scope| {
+        CHAPTERS
+            .map(|name| (name, scope.spawn(move || judged_twice(name))))
+            .map(|(name, run)| (name, run.join().unwrap()))
+            .into()
+    })
+});
+
+/// Exactly the rules that are written down go red, and among them those that prove the errata of the listing:
+/// rule, and what is wrong.
+fn assert_red(name: &'static str, proofs: &[(&str, &str)]) {
+    let rules = &JUDGED[name];
+    let red = red(rules);
+    let mut expected = Expected::read(name);
+    if write_anew() {
+        let mut lines: String = expected.either.iter().map(|(id, why)| format!("~ {id} {why}\n")).collect();
+        for id in red.iter().filter(|id| !expected.either.contains_key(**id)) {
+            lines += &format!("{id}\n");
+        }
+        std::fs::write(here().join(format!("expected/{name}.txt")), lines).unwrap();
+        expected = Expected::read(name);
+    }
+    let wrong: Vec<String> = rules
+        .iter()
+        .filter(|j| !expected.agrees(j))
+        .map(|j| format!("{}: {:?}\nsent {}\ncame {}", j.rule.id, j.outcome, j.sent, j.came))
+        .collect();
+    assert!(wrong.is_empty(), "{name}: not as written down: {}", wrong.join("\n\n"));
+    assert!(expected.red.iter().all(|id| red.contains(id.as_str())), "{name}: no such rule any more");
     for (id, what) in proofs {
+        assert!(expected.red.contains(*id), "{id} must be certain to prove: {what}");
         assert!(red.contains(id), "{id} should prove: {what}");
     }
-    let lost: Vec<_> = report
-        .rules
-        .iter()
-        .filter(|j| matches!(&j.outcome, Outcome::Undecided(why) if why.en.contains("gone")))
-        .map(|j| j.rule.id)
-        .collect();
-    assert!(lost.is_empty(), "{name} was not started again: {lost:?}");
 }
 
 #[test]
@@ -176,7 +252,7 @@ fn the_thread_server_leaves_clients_waiting_and_calls_everything_a_page() {
         "thread",
         &[
             ("type.css", "everything is text/html"),
-            ("split.two-in-one", "one recv, one answer"),
+            ("split.halves", "one recv is taken for one request"),
             ("method.head-no-body", "the method is never read"),
             ("malformed.no-host", "Host is never read"),
         ],
@@ -220,7 +296,7 @@ fn the_long_connection_server_never_ends_its_404() {
         &[
             ("framing.404-ends", "no length on a connection that stays open"),
             ("keepalive.10-closes", "the version is never read"),
-            ("length.large", "sendall on a nonblocking socket raises half-way"),
+            ("slow.pause-then-read", "sendall on a nonblocking socket raises half-way"),
         ],
     );
 }
