@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::mini_site::{Resp, answer};
 
-/// How long a client may stay silent, take for a head, or stay idle.
+/// How long a client may stay silent, take for a head, or stay idle, if that is what the checker watches.
 const LIMIT: Duration = Duration::from_secs(3);
 /// "For ever", for the switches that hang: longer than any rule watches.
 const EVER: Duration = Duration::from_secs(30);
@@ -32,6 +32,11 @@ pub(super) struct Cx {
 impl Cx {
     pub(super) fn is(&self, id: &str) -> bool {
         self.broken == id
+    }
+
+    /// How long a client may take. Elsewhere it must not close what the switch keeps open.
+    fn limit(&self) -> Duration {
+        if self.broken.is_empty() || self.broken.starts_with("slow.") { LIMIT } else { EVER }
     }
 
     pub(super) fn active(&self) -> usize {
@@ -167,7 +172,7 @@ impl Peer<'_> {
         let idle = match (first, cx.broken.as_str()) {
             (true, "slow.silent-is-closed") | (false, "slow.idle-is-closed") => EVER,
             (false, "keepalive.after-a-second") => Duration::from_millis(500),
-            _ => LIMIT,
+            _ => cx.limit(),
         };
         let mut until = Instant::now() + idle;
         let mut begun = !self.buf.is_empty();
@@ -240,10 +245,10 @@ impl Peer<'_> {
                 }
             }
             if self.reads == 1 || cx.is("slow.drip-is-closed") {
-                until = Instant::now() + if cx.is("slow.half-is-closed") { EVER } else { LIMIT };
+                until = Instant::now() + if cx.is("slow.half-is-closed") { EVER } else { cx.limit() };
             }
             if self.reads == 2 && cx.is("slow.half-is-closed") {
-                until = Instant::now() + LIMIT;
+                until = Instant::now() + cx.limit();
             }
             if !half && !self.buf.windows(4).any(|w| w == b"\r\n\r\n") {
                 half = true;
@@ -262,7 +267,7 @@ impl Peer<'_> {
     /// Makes the buffer hold `n` octets.
     fn fill(&mut self, n: usize) -> Result<(), No> {
         while self.buf.len() < n {
-            match self.read(Instant::now() + LIMIT) {
+            match self.read(Instant::now() + self.cx.limit()) {
                 Ok(0) | Err(_) => return Err(No::Gone),
                 Ok(_) => {}
             }

@@ -40,7 +40,9 @@ fn red(report: &Report) -> BTreeSet<&'static str> {
 fn a_good_server_is_green_in_every_rule() {
     let root = tempfile::tempdir().unwrap();
     let server = Mini::start(root.path(), "");
-    let report = check::run(&options(&server.url(), root.path()), &|_, _, _| {}).unwrap();
+    let mut options = options(&server.url(), root.path());
+    options.patience = Duration::from_secs(8);
+    let report = check::run(&options, &|_, _, _| {}).unwrap();
     for j in &report.rules {
         assert_eq!(j.outcome, Outcome::Pass, "{}\nsent {}\ncame {}", j.rule.id, j.sent, j.came);
     }
