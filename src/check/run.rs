@@ -400,7 +400,8 @@ impl Run<'_> {
             return unjudged(rule, Outcome::Skipped(why));
         }
         let begun = Instant::now();
-        let mut probe = Probe::new(self.env, self.env.watch);
+        let extra = if rule.kind == Kind::Slow { self.env.watch } else { Duration::ZERO };
+        let mut probe = Probe::new(self.env, extra);
         let verdict = catch_unwind(AssertUnwindSafe(|| match &rule.test {
             Test::Run(test) => test(&mut probe),
             Test::Refuse(refusal) => probe.refuses(refusal),
