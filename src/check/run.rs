@@ -72,6 +72,12 @@ pub fn run(options: &Options, progress: &(dyn Fn(usize, usize, &str) + Sync)) ->
     }
     let mut judged = run.judged.into_inner().unwrap_or_else(PoisonError::into_inner);
     verdict_on_survival(&mut judged, &run.culprits);
+    if options.stop.load(Ordering::Relaxed) {
+        notes.push(seen!(
+            "已中断：没轮到的规则都没有查",
+            "interrupted: the rules whose turn had not come were left out"
+        ));
+    }
     judged.sort_by_key(|j| rules::all().position(|r| r.id == j.rule.id));
     Ok(Report {
         url: options.url.clone(),

@@ -1,6 +1,7 @@
 //! Which server is meant, and whether it may be tested.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use super::CannotRun;
 
@@ -49,8 +50,19 @@ impl Target {
         }
         let after_bracket = host.rsplit(']').next().unwrap_or(host);
         let lookup = if after_bracket.contains(':') { host.to_owned() } else { format!("{host}:80") };
-        let addrs: Vec<SocketAddr> = lookup.to_socket_addrs().map_err(|_| bad())?.collect();
-        let allowed = own || addrs.iter().all(|a| a.ip().is_loopback());
+        let addrs: Vec<SocketAddr> = match lookup.to_socket_addrs() {
+            Ok(addrs) => addrs.collect(),
+            Err(e) if e.kind() == ErrorKind::InvalidInput => return Err(bad()),
+            Err(e) => {
+                return Err(CannotRun::new(
+                    format!("查不到主机 {host}：{e}；名字对吗？"),
+                    format!("cannot look up {host}: {e}; is the name right?"),
+                ));
+            }
+        };
+        // 0.0.0.0 is what servers print that listen everywhere; whoever connects to it reaches this machine.
+        let here = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+        let allowed = own || addrs.iter().all(|a| here(a.ip().to_canonical()));
         if !allowed {
             return Err(CannotRun::new(
                 format!(
@@ -85,11 +97,15 @@ mod tests {
         assert_eq!((target.path.as_str(), target.folder()), ("/a/b.html", "/a/"));
         assert_eq!(Target::parse("127.0.0.1", false).expect("parsed").addrs[0].port(), 80);
         assert_eq!(Target::parse("http://[::1]:9", false).expect("parsed").path, "/");
+        assert!(Target::parse("http://0.0.0.0:9/", false).is_ok());
+        assert!(Target::parse("http://[::ffff:127.0.0.1]:9/", false).is_ok());
     }
 
     #[test]
     fn strangers_and_other_schemes_are_refused() {
         assert!(Target::parse("http://192.0.2.1/", false).is_err());
+        assert!(Target::parse("http://[::ffff:192.0.2.1]/", false).is_err());
+        assert!(Target::parse("http://192.0.2.1/", true).is_ok());
         assert!(Target::parse("https://127.0.0.1/", false).is_err());
         assert!(Target::parse("http:///", false).is_err());
         assert!(Target::parse("http://a b/", false).is_err());

@@ -81,7 +81,6 @@ pub(super) static RULES: &[Rule] = &[
             let mut conn = p.connect()?;
             conn.send(&bytes);
             let answer = conn.answer(false).map_err(lack)?;
-            whole(&answer)?;
             // Who serves several hosts may have another page, or none, for nobody's.
             let status = answer.status();
             ensure!(status != 400 && status < 500, "得到 {status}", "the answer is {status}");
