@@ -11,7 +11,7 @@ use super::fixture::{Files, HELLO};
 use super::probe::{Env, Probe, Stop, seen};
 use super::rule::{Finding, Kind, Needs, Rule, Test};
 use super::target::Target;
-use super::wire::{Conn, Exchange, Lack, Log};
+use super::wire::{BodyEnd, Conn, Exchange, Lack, Log};
 use super::{CannotRun, GROUPS, Judged, Options, Outcome, Report, rules};
 
 /// Gentle rules at once: enough to hide waiting, little enough to be no load.
@@ -150,7 +150,7 @@ fn lay(options: &Options, target: &Target) -> Result<Option<Files>, CannotRun> {
     }
 }
 
-/// Learns what the page answers and whether the laid files are served. `None` if there is no answer at all.
+/// Learns what the page answers and whether the laid files are served. `None` if there is no answer, or no end of it.
 fn baseline(env: &mut Env, notes: &mut Vec<Finding>) -> Option<String> {
     let ask = |env: &Env, path: &str| {
         let mut probe = Probe::new(env, Duration::ZERO);
@@ -171,6 +171,7 @@ serve by path; the rules that need files were left out"
         }
     }
     let first = match ask(env, &env.page) {
+        Ok(answer) if answer.end == BodyEnd::OutOfTime => return None,
         Ok(answer) => answer,
         // What cannot be read is still an answer: framing.status-line will say so.
         Err(Stop::Undecided(_)) => return Some(String::new()),
@@ -255,7 +256,7 @@ impl Run<'_> {
         }
     }
 
-    /// The server accepts connections and says nothing: one red rule, and nothing else can be known.
+    /// The server accepts connections and says nothing, or never ends: one red rule, and nothing else can be known.
     fn silent(&mut self, chosen: &[&'static Rule]) {
         for rule in chosen {
             if rule.id == rules::ANSWERS {
@@ -263,8 +264,8 @@ impl Run<'_> {
                 self.keep(judged);
             } else {
                 let why = seen!(
-                    "服务器不回答普通的 GET，见 framing.answers",
-                    "the server does not answer a plain GET, see framing.answers"
+                    "一个普通的 GET 没有得到完整的应答，见 framing.answers",
+                    "a plain GET got no whole answer, see framing.answers"
                 );
                 self.keep(unjudged(rule, Outcome::Undecided(why)));
             }
