@@ -69,11 +69,23 @@ fn a_server_that_never_answers_is_red_and_does_not_hold_the_checker() {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let out = check(&[&url, "--json"]);
     assert_eq!(out.status.code(), Some(1));
+    assert!(out.stderr.is_empty(), "{}", text(&out.stderr));
     let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     let fails: Vec<_> =
         report["rules"].as_array().unwrap().iter().filter(|r| r["outcome"] == "fail").collect();
     assert_eq!(fails.len(), 1);
     assert_eq!(fails[0]["id"], "framing.answers");
+}
+
+#[test]
+fn one_reason_for_all_that_is_undecided_is_said_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let rules = wouldblock::check::all_rules().filter(|r| r.group() == "framing").count();
+    let out = text(&check(&[&url, "--only", "framing", "--lang", "en"]).stdout);
+    let said: Vec<_> = out.lines().filter(|l| l.contains("undecided: ")).collect();
+    assert_eq!(said.len(), 1, "{out}");
+    assert!(said[0].starts_with(&format!("? {}  ", rules - 1)), "{out}");
 }
 
 #[test]
