@@ -4,8 +4,10 @@ mod common; // a service made up, a connection driven without a socket, the loop
 
 mod architecture; // who may import whom; http/ knows no I/O
 mod chapter; // the teaching pages: written from tests/chapter/pages, listings from src/
+mod check; // the black-box checker: each rule against a server that breaks it; our own server under it
 mod cli; // the real binary: flags, signals, exit codes, report, log; curl and ab as clients
 mod compare; // a tiny matrix measured, counted by both sides, told in two languages
+mod course; // the course's servers with their bugs: exactly these rules go red
 #[cfg(target_os = "linux")]
 mod flood; // the real binary under crowds, storms, no descriptors, no disk, signals
 mod lifecycle; // the loop stepped in the test's thread, its clock moved: keep-alive, deadlines, half-close, crowds

@@ -12,6 +12,7 @@ mod run;
 mod target;
 mod wire;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -21,6 +22,9 @@ pub use report::{explain, json, junit, list, text};
 pub use rule::{Finding, Kind, Lang, Needs, Rule, Severity, Text};
 pub use rules::{GROUPS, Group, all as all_rules};
 pub use run::run;
+
+/// Starts the server again: see [`Options::revive`].
+pub type Revive = Box<dyn Fn() -> Option<SocketAddr> + Send + Sync>;
 
 /// What to check and how.
 pub struct Options {
@@ -48,8 +52,9 @@ pub struct Options {
     pub big: usize,
     /// Set from outside (Ctrl-C) to end the run early; the files are removed all the same.
     pub stop: Arc<AtomicBool>,
-    /// Starts the server again after it ended or hung.
-    pub revive: Option<Box<dyn Fn() + Send + Sync>>,
+    /// Starts the server again after it ended or hung, and says where it listens now: not every server can have
+    /// its old port at once (TIME_WAIT). `None` if it cannot be started.
+    pub revive: Option<Revive>,
 }
 
 impl Options {

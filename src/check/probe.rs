@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::fixture::Files;
@@ -57,7 +57,8 @@ pub(super) use {ensure, not_here, seen, undecided};
 
 /// What every rule of a run shares.
 pub(super) struct Env {
-    pub(super) addr: SocketAddr,
+    /// Where the server listens; it may have moved when it was started again.
+    pub(super) addr: Mutex<SocketAddr>,
     /// Value of the Host field.
     pub(super) host: String,
     /// Path of the page that plain requests ask for.
@@ -73,8 +74,18 @@ pub(super) struct Env {
     pub(super) watch: Duration,
     /// From when on "still open" is a verdict.
     pub(super) idle_limit: Duration,
+    /// Set when an answer had no end. From then on such ends are waited for less, or a run would take minutes;
+    /// framing.200-ends and framing.404-ends have said it.
+    pub(super) unending: AtomicBool,
     /// Set by Ctrl-C.
     pub(super) stop: Arc<AtomicBool>,
+}
+
+impl Env {
+    /// Where the server listens now.
+    pub(super) fn addr(&self) -> SocketAddr {
+        *self.addr.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Longest time for one rule beyond what it watches: a hanging server costs this much at most.
@@ -191,8 +202,13 @@ impl<'a> Probe<'a> {
         }
         let log = Log::default();
         self.exchanges.push(Arc::clone(&log));
-        match Conn::open(self.env.addr, self.env.patience, self.until, log) {
-            Ok(conn) => Ok(conn),
+        match Conn::open(self.env.addr(), self.env.patience, self.until, log) {
+            Ok(mut conn) => {
+                if self.env.unending.load(Ordering::Relaxed) {
+                    conn.shorten_lull(self.env.patience / 4);
+                }
+                Ok(conn)
+            }
             Err(e) => Err(Stop::Fail(seen!("连不上：{e}", "cannot connect: {e}"))),
         }
     }
@@ -227,7 +243,11 @@ impl<'a> Probe<'a> {
     /// Sends on an open connection and reads one whole answer.
     pub(super) fn ask_on(&self, conn: &mut Conn, req: &Req) -> Result<Answer, Stop> {
         conn.send(&req.bytes());
-        conn.answer(req.is_head()).map_err(lack)
+        let answer = conn.answer(req.is_head()).map_err(lack)?;
+        if answer.is_unending() {
+            self.env.unending.store(true, Ordering::Relaxed);
+        }
+        Ok(answer)
     }
 
     /// The second request of a rule on one connection, where the server is free to have closed it after saying
@@ -322,6 +342,10 @@ pub(super) fn lack(lack: Lack) -> Stop {
         Lack::Ended(End::Reset) => {
             Stop::Fail(seen!("没有应答，连接被重置", "the connection was reset without an answer"))
         }
+        Lack::Misframed => Stop::Fail(seen!(
+            "前一份应答之后来的不是应答：前面多发或少发了字节",
+            "what follows the answer before is no answer: octets too many or too few"
+        )),
         Lack::OutOfTime => Stop::Undecided(seen!("这条规则超时了，未能判定", "this rule ran out of time")),
         Lack::NotHttp => Stop::Undecided(seen!(
             "来的不是 HTTP 应答，见 framing.status-line",

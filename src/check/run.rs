@@ -1,8 +1,9 @@
 //! The order of a run: gentle rules side by side, rough ones alone with a look at the server's health after
 //! each, crowds, and at last those that only wait.
 
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use super::fixture::{Files, HELLO};
 use super::probe::{Env, Probe, Stop, seen};
 use super::rule::{Finding, Kind, Needs, Rule, Test};
 use super::target::Target;
-use super::wire::{Conn, Exchange, Lack, Log};
+use super::wire::{BodyEnd, Conn, Exchange, Lack, Log};
 use super::{CannotRun, GROUPS, Judged, Options, Outcome, Report, rules};
 
 /// Gentle rules at once: enough to hide waiting, little enough to be no load.
@@ -25,7 +26,7 @@ pub fn run(options: &Options, progress: &(dyn Fn(usize, usize, &str) + Sync)) ->
     let begun = Instant::now();
     let chosen = choose(options)?;
     let target = Target::parse(&options.url, options.own)?;
-    reach(&target, &options.url)?;
+    let addr = reach(&target, &options.url)?;
     let mut notes = Vec::new();
     let files = lay(options, &target)?;
     if files.is_none() {
@@ -35,7 +36,7 @@ pub fn run(options: &Options, progress: &(dyn Fn(usize, usize, &str) + Sync)) ->
         ));
     }
     let mut env = Env {
-        addr: target.addr,
+        addr: Mutex::new(addr),
         host: target.host.clone(),
         page: target.path.clone(),
         status: 0,
@@ -44,9 +45,15 @@ pub fn run(options: &Options, progress: &(dyn Fn(usize, usize, &str) + Sync)) ->
         patience: options.patience,
         watch: options.watch,
         idle_limit: options.idle_limit,
+        unending: AtomicBool::new(false),
         stop: options.stop.clone(),
     };
     let server = baseline(&mut env, &mut notes);
+    let serial = server.is_some() && options.jobs == 0 && is_serial(&env);
+    if serial && env.watch < env.idle_limit {
+        // One after another instead of side by side: less of each, or the run takes a minute.
+        env.watch /= 8;
+    }
     let env = env;
     let mut run = Run {
         env: &env,
@@ -60,11 +67,17 @@ pub fn run(options: &Options, progress: &(dyn Fn(usize, usize, &str) + Sync)) ->
         gone: None,
     };
     match server {
-        Some(_) => run.phases(&chosen),
+        Some(_) => run.phases(&chosen, if serial { 1 } else { options.jobs }),
         None => run.silent(&chosen),
     }
     let mut judged = run.judged.into_inner().unwrap_or_else(PoisonError::into_inner);
     verdict_on_survival(&mut judged, &run.culprits);
+    if options.stop.load(Ordering::Relaxed) {
+        notes.push(seen!(
+            "已中断：没轮到的规则都没有查",
+            "interrupted: the rules whose turn had not come were left out"
+        ));
+    }
     judged.sort_by_key(|j| rules::all().position(|r| r.id == j.rule.id));
     Ok(Report {
         url: options.url.clone(),
@@ -100,14 +113,30 @@ fn choose(options: &Options) -> Result<Vec<&'static Rule>, CannotRun> {
         .collect())
 }
 
-fn reach(target: &Target, url: &str) -> Result<(), CannotRun> {
-    match std::net::TcpStream::connect_timeout(&target.addr, Duration::from_secs(3)) {
-        Ok(_) => Ok(()),
-        Err(e) => Err(CannotRun::new(
-            format!("连不上 {url}（{}）：{e}；服务器启动了吗，端口对吗？", target.addr),
-            format!("cannot reach {url} ({}): {e}; is the server running, is the port right?", target.addr),
-        )),
+/// The first address at which somebody listens. Whoever connects also asks something: connections that come and
+/// go without a word end some servers, and that is for a rule to find out.
+fn reach(target: &Target, url: &str) -> Result<SocketAddr, CannotRun> {
+    let patience = Duration::from_secs(3);
+    let mut why = None;
+    for addr in &target.addrs {
+        match Conn::open(*addr, patience, Instant::now() + patience, Log::default()) {
+            Ok(mut conn) => {
+                conn.shorten_lull(Duration::from_millis(500));
+                let (path, host) = (&target.path, &target.host);
+                conn.send(
+                    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes(),
+                );
+                let _ = conn.answer(false);
+                return Ok(*addr);
+            }
+            Err(e) => why = Some((addr, e)),
+        }
     }
+    let (addr, e) = why.map_or_else(Default::default, |(a, e)| (a.to_string(), e.to_string()));
+    Err(CannotRun::new(
+        format!("连不上 {url}（{addr}）：{e}；服务器启动了吗，端口对吗？"),
+        format!("cannot reach {url} ({addr}): {e}; is the server running, is the port right?"),
+    ))
 }
 
 fn lay(options: &Options, target: &Target) -> Result<Option<Files>, CannotRun> {
@@ -121,7 +150,7 @@ fn lay(options: &Options, target: &Target) -> Result<Option<Files>, CannotRun> {
     }
 }
 
-/// Learns what the page answers and whether the laid files are served. `None` if there is no answer at all.
+/// Learns what the page answers and whether the laid files are served. `None` if there is no answer, or no end of it.
 fn baseline(env: &mut Env, notes: &mut Vec<Finding>) -> Option<String> {
     let ask = |env: &Env, path: &str| {
         let mut probe = Probe::new(env, Duration::ZERO);
@@ -141,15 +170,17 @@ serve by path; the rules that need files were left out"
             }
         }
     }
-    let begun = Instant::now();
     let first = match ask(env, &env.page) {
+        Ok(answer) if answer.end == BodyEnd::OutOfTime => return None,
         Ok(answer) => answer,
         // What cannot be read is still an answer: framing.status-line will say so.
         Err(Stop::Undecided(_)) => return Some(String::new()),
         Err(_) => return None,
     };
-    let latency = begun.elapsed();
-    env.patience = env.patience.max(latency * 8).min(env.patience.max(Duration::from_secs(8)));
+    // The best of three: what is wanted is the server's own pace, not that of a moment.
+    if let Some(latency) = (0..3).filter_map(|_| latency(env)).min() {
+        env.patience = env.patience.max(latency * 8).min(env.patience.max(Duration::from_secs(8)));
+    }
     env.status = first.status();
     if let Ok(second) = ask(env, &env.page)
         && second.body == first.body
@@ -158,6 +189,31 @@ serve by path; the rules that need files were left out"
         env.body = Some(first.body.clone());
     }
     Some(first.head.get("server").unwrap_or_default().to_owned())
+}
+
+/// How long a plain request takes to its answer's head; not to the end, which may never come.
+fn latency(env: &Env) -> Option<Duration> {
+    let mut probe = Probe::new(env, Duration::ZERO);
+    let begun = Instant::now();
+    let (mut conn, head) = probe.raw(&probe.page().close().bytes()).ok()?;
+    let latency = begun.elapsed();
+    // Left unread it would end some servers.
+    let _ = conn.body(&head.ok()?, false);
+    Some(latency)
+}
+
+/// Whether a second client has to wait while a first has sent half of its request.
+fn is_serial(env: &Env) -> bool {
+    let mut probe = Probe::new(env, Duration::ZERO);
+    let bytes = probe.page().close().bytes();
+    let (Ok(mut a), Ok(mut b)) = (probe.connect(), probe.connect()) else { return false };
+    a.send(&bytes[..bytes.len() - 2]);
+    probe.pause(Duration::from_millis(20));
+    b.send(&bytes);
+    let waits = matches!(b.head_within(env.patience.min(Duration::from_secs(1))), Err(Lack::Silence(_)));
+    a.send(&bytes[bytes.len() - 2..]);
+    let _ = a.answer(false);
+    waits
 }
 
 /// Whether the server can still be used.
@@ -182,13 +238,9 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn phases(&mut self, chosen: &[&'static Rule]) {
+    fn phases(&mut self, chosen: &[&'static Rule], jobs: usize) {
         let of = |kind: Kind| chosen.iter().copied().filter(|r| r.kind == kind).collect::<Vec<_>>();
-        let jobs = match self.options.jobs {
-            0 if self.is_serial() => 1,
-            0 => JOBS,
-            n => n,
-        };
+        let jobs = if jobs == 0 { JOBS } else { jobs };
         if jobs == 1 {
             self.alone(&of(Kind::Gentle));
         } else {
@@ -204,7 +256,7 @@ impl Run<'_> {
         }
     }
 
-    /// The server accepts connections and says nothing: one red rule, and nothing else can be known.
+    /// The server accepts connections and says nothing, or never ends: one red rule, and nothing else can be known.
     fn silent(&mut self, chosen: &[&'static Rule]) {
         for rule in chosen {
             if rule.id == rules::ANSWERS {
@@ -212,27 +264,12 @@ impl Run<'_> {
                 self.keep(judged);
             } else {
                 let why = seen!(
-                    "服务器不回答普通的 GET，见 framing.answers",
-                    "the server does not answer a plain GET, see framing.answers"
+                    "一个普通的 GET 没有得到完整的应答，见 framing.answers",
+                    "a plain GET got no whole answer, see framing.answers"
                 );
                 self.keep(unjudged(rule, Outcome::Undecided(why)));
             }
         }
-    }
-
-    /// Whether a second client has to wait while a first has sent half of its request.
-    fn is_serial(&self) -> bool {
-        let env = self.env;
-        let mut probe = Probe::new(env, Duration::ZERO);
-        let bytes = probe.page().close().bytes();
-        let (Ok(mut a), Ok(mut b)) = (probe.connect(), probe.connect()) else { return false };
-        a.send(&bytes[..bytes.len() - 2]);
-        probe.pause(Duration::from_millis(20));
-        b.send(&bytes);
-        let waits = matches!(b.head_within(env.patience.min(Duration::from_secs(1))), Err(Lack::Silence(_)));
-        a.send(&bytes[bytes.len() - 2..]);
-        let _ = a.answer(false);
-        waits
     }
 
     /// Several at once; then one look at the server.
@@ -311,8 +348,8 @@ impl Run<'_> {
 
     /// Starts the server again, or gives it the time to recover by itself.
     fn comes_back(&self) -> bool {
-        if let Some(revive) = &self.options.revive {
-            revive();
+        if let Some(addr) = self.options.revive.as_ref().and_then(|revive| revive()) {
+            *self.env.addr.lock().unwrap_or_else(PoisonError::into_inner) = addr;
         }
         let until = Instant::now() + Duration::from_secs(if self.options.revive.is_some() { 10 } else { 2 });
         loop {
@@ -339,13 +376,13 @@ impl Run<'_> {
 
     fn glance(&self) -> Health {
         let until = Instant::now() + self.env.patience * 2;
-        let Ok(mut conn) = Conn::open(self.env.addr, self.env.patience, until, Log::default()) else {
+        let Ok(mut conn) = Conn::open(self.env.addr(), self.env.patience, until, Log::default()) else {
             return Health::Ended;
         };
         let probe = Probe::new(self.env, Duration::ZERO);
         conn.send(&probe.page().close().bytes());
         match conn.head() {
-            Ok(_) | Err(Lack::NotHttp) => Health::Fine,
+            Ok(_) | Err(Lack::NotHttp | Lack::Misframed) => Health::Fine,
             Err(Lack::Silence(_) | Lack::OutOfTime) => Health::Hangs,
             Err(Lack::Ended(_)) => Health::Ended,
         }
@@ -370,7 +407,8 @@ impl Run<'_> {
             return unjudged(rule, Outcome::Skipped(why));
         }
         let begun = Instant::now();
-        let mut probe = Probe::new(self.env, self.env.watch);
+        let extra = if rule.kind == Kind::Slow { self.env.watch } else { Duration::ZERO };
+        let mut probe = Probe::new(self.env, extra);
         let verdict = catch_unwind(AssertUnwindSafe(|| match &rule.test {
             Test::Run(test) => test(&mut probe),
             Test::Refuse(refusal) => probe.refuses(refusal),

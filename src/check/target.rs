@@ -1,13 +1,15 @@
 //! Which server is meant, and whether it may be tested.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use super::CannotRun;
 
-/// A parsed URL and its address.
+/// A parsed URL and its addresses, at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
-    pub(super) addr: SocketAddr,
+    /// `localhost` may be both ::1 and 127.0.0.1 while the server listens on one of them.
+    pub(super) addrs: Vec<SocketAddr>,
     /// As it goes into the Host field.
     pub(super) host: String,
     /// Path without query.
@@ -48,12 +50,19 @@ impl Target {
         }
         let after_bracket = host.rsplit(']').next().unwrap_or(host);
         let lookup = if after_bracket.contains(':') { host.to_owned() } else { format!("{host}:80") };
-        let addrs: Vec<SocketAddr> = lookup.to_socket_addrs().map_err(|_| bad())?.collect();
-        // `localhost` may be both ::1 and 127.0.0.1 while the server listens on one of them.
-        let listens = |a: &&SocketAddr| {
-            std::net::TcpStream::connect_timeout(a, std::time::Duration::from_secs(3)).is_ok()
+        let addrs: Vec<SocketAddr> = match lookup.to_socket_addrs() {
+            Ok(addrs) => addrs.collect(),
+            Err(e) if e.kind() == ErrorKind::InvalidInput => return Err(bad()),
+            Err(e) => {
+                return Err(CannotRun::new(
+                    format!("查不到主机 {host}：{e}；名字对吗？"),
+                    format!("cannot look up {host}: {e}; is the name right?"),
+                ));
+            }
         };
-        let allowed = own || addrs.iter().all(|a| a.ip().is_loopback());
+        // 0.0.0.0 is what servers print that listen everywhere; whoever connects to it reaches this machine.
+        let here = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+        let allowed = own || addrs.iter().all(|a| here(a.ip().to_canonical()));
         if !allowed {
             return Err(CannotRun::new(
                 format!(
@@ -65,8 +74,10 @@ it is your own server, add --i-own-this-server"
                 ),
             ));
         }
-        let addr = addrs.iter().find(listens).or_else(|| addrs.first()).copied().ok_or_else(bad)?;
-        Ok(Self { addr, host: host.to_owned(), path: path.to_owned() })
+        if addrs.is_empty() {
+            return Err(bad());
+        }
+        Ok(Self { addrs, host: host.to_owned(), path: path.to_owned() })
     }
 
     /// The folder of the path, with its slash: what `--root` is served as.
@@ -82,15 +93,19 @@ mod tests {
     #[test]
     fn an_address_is_split_into_host_and_path() {
         let target = Target::parse("http://127.0.0.1:9/a/b.html?x=1", false).expect("parsed");
-        assert_eq!((target.addr.port(), target.host.as_str()), (9, "127.0.0.1:9"));
+        assert_eq!((target.addrs[0].port(), target.host.as_str()), (9, "127.0.0.1:9"));
         assert_eq!((target.path.as_str(), target.folder()), ("/a/b.html", "/a/"));
-        assert_eq!(Target::parse("127.0.0.1", false).expect("parsed").addr.port(), 80);
+        assert_eq!(Target::parse("127.0.0.1", false).expect("parsed").addrs[0].port(), 80);
         assert_eq!(Target::parse("http://[::1]:9", false).expect("parsed").path, "/");
+        assert!(Target::parse("http://0.0.0.0:9/", false).is_ok());
+        assert!(Target::parse("http://[::ffff:127.0.0.1]:9/", false).is_ok());
     }
 
     #[test]
     fn strangers_and_other_schemes_are_refused() {
         assert!(Target::parse("http://192.0.2.1/", false).is_err());
+        assert!(Target::parse("http://[::ffff:192.0.2.1]/", false).is_err());
+        assert!(Target::parse("http://192.0.2.1/", true).is_ok());
         assert!(Target::parse("https://127.0.0.1/", false).is_err());
         assert!(Target::parse("http:///", false).is_err());
         assert!(Target::parse("http://a b/", false).is_err());

@@ -11,6 +11,11 @@ use std::time::{Duration, Instant};
 
 /// The checker keeps no more than this of one body; the largest file it lays is smaller.
 const MAX_BODY: usize = 64 * 1024 * 1024;
+/// How long to try to connect, at least: a SYN that finds the queue full is repeated after one second and again
+/// after two more.
+const CONNECT: Duration = Duration::from_millis(3500);
+/// No more than this waits to be understood, whatever a server pours out.
+const MAX_INBOX: usize = MAX_BODY + 1024 * 1024;
 /// Most octets of a response head: no server needs more, and a server that never ends it must not fill memory.
 const MAX_HEAD: usize = 256 * 1024;
 /// How much of each direction is kept for the report.
@@ -56,6 +61,8 @@ pub(super) enum Lack {
     Ended(End),
     /// Something came that cannot be read as HTTP.
     NotHttp,
+    /// As [`Lack::NotHttp`], after a readable answer on the same connection: that one's end was wrong.
+    Misframed,
     /// The rule's own time was over: says nothing about the server.
     OutOfTime,
 }
@@ -145,6 +152,13 @@ impl Answer {
         self.head.status
     }
 
+    /// Whether the body had no end at all: neither a length, nor chunks, nor the end of the connection.
+    pub(super) fn is_unending(&self) -> bool {
+        self.end == BodyEnd::Waiting
+            && self.head.length().is_none()
+            && !self.head.has_token("transfer-encoding", "chunked")
+    }
+
     /// Whether the body came to the end that the head promised.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self.end, BodyEnd::NoBody | BodyEnd::Length | BodyEnd::Chunked | BodyEnd::Close)
@@ -164,18 +178,36 @@ pub(super) struct Conn {
     stream: TcpStream,
     inbox: Vec<u8>,
     ended: Option<End>,
+    /// Whether a head could be read on this connection already.
+    spoke: bool,
     patience: Duration,
+    /// How long a body that only the end of the connection can end may pause.
+    lull: Duration,
     until: Instant,
     log: Log,
 }
 
 impl Conn {
-    /// Connects. Every later operation ends at `until`, and each wait for the server after `patience`.
+    /// Connects, for `patience` or a little longer. Every later operation ends at `until`, and each wait for the server after `patience`.
     pub(super) fn open(addr: SocketAddr, patience: Duration, until: Instant, log: Log) -> io::Result<Self> {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let stream = TcpStream::connect_timeout(&addr, patience.min(left))?;
+        let stream = TcpStream::connect_timeout(&addr, patience.max(CONNECT).min(left))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, inbox: Vec::new(), ended: None, patience, until, log })
+        Ok(Self {
+            stream,
+            inbox: Vec::new(),
+            ended: None,
+            spoke: false,
+            patience,
+            lull: patience,
+            until,
+            log,
+        })
+    }
+
+    /// Waits no longer than this for the end of a body without length: for servers that are known not to end it.
+    pub(super) fn shorten_lull(&mut self, lull: Duration) {
+        self.lull = self.lull.min(lull);
     }
 
     /// Keeps the kernel from growing the receive buffer to megabytes, so that a reader who does not read is felt
@@ -189,19 +221,20 @@ impl Conn {
     /// waits for the other. Returns whether all of it was taken.
     pub(super) fn send(&mut self, bytes: &[u8]) -> bool {
         note(&self.log, bytes, true);
-        let until = self.until.min(Instant::now() + self.patience);
+        let mut progress = Instant::now();
         let mut rest = bytes;
         while !rest.is_empty() {
-            if Instant::now() >= until {
-                return false;
-            }
             let _ = self.stream.set_write_timeout(Some(Duration::from_millis(50)));
             match self.stream.write(rest) {
                 Ok(0) => return false,
-                Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+                Ok(n) => {
+                    rest = rest.get(n..).unwrap_or_default();
+                    progress = Instant::now();
+                }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    if self.pull(Instant::now() + Duration::from_millis(5)) == Pull::Ended {
+                    let given_up = Instant::now() >= self.until.min(progress + self.patience);
+                    if given_up || self.pull(Instant::now() + Duration::from_millis(5)) == Pull::Ended {
                         return false;
                     }
                 }
@@ -216,22 +249,22 @@ impl Conn {
         note(&self.log, bytes, true);
         let until = self.until.min(Instant::now() + patience);
         let mut sent = 0;
-        while sent < bytes.len() && Instant::now() < until {
+        while sent < bytes.len() {
             let _ = self.stream.set_write_timeout(Some(Duration::from_millis(50)));
             match self.stream.write(bytes.get(sent..).unwrap_or_default()) {
                 Ok(n) => sent += n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e)
-                    if matches!(
-                        e.kind(),
-                        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-                    ) => {}
+                    if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+                        && Instant::now() < until => {}
                 Err(_) => break,
             }
         }
         sent
     }
 
-    /// One read into the inbox, waiting until `until` at most.
+    /// One read into the inbox, waiting until `until` at most. Looks once even when that is over: if it was this
+    /// process that got no time from a busy machine, what the server said meanwhile is there.
     pub(super) fn pull(&mut self, until: Instant) -> Pull {
         self.pull_at_most(until, 64 * 1024)
     }
@@ -245,10 +278,10 @@ impl Conn {
         let mut chunk = [0; 64 * 1024];
         let most = most.min(chunk.len());
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if self.out_of_time() || self.inbox.len() > MAX_INBOX {
                 return Pull::Nothing;
             }
+            let left = until.saturating_duration_since(Instant::now());
             let _ = self.stream.set_read_timeout(Some(left.max(Duration::from_millis(1))));
             match self.stream.read(&mut chunk[..most]) {
                 Ok(0) => {
@@ -289,11 +322,13 @@ impl Conn {
         loop {
             if let Some(end) = head_end(&self.inbox, seen) {
                 let raw: Vec<u8> = self.inbox.drain(..end).collect();
-                return parse_head(raw).ok_or(Lack::NotHttp);
+                let head = parse_head(raw).ok_or_else(|| self.not_http());
+                self.spoke = true;
+                return head;
             }
             seen = self.inbox.len().saturating_sub(4);
             if self.inbox.len() > MAX_HEAD {
-                return Err(Lack::NotHttp);
+                return Err(self.not_http());
             }
             match self.pull(begun + patience) {
                 Pull::Data => {}
@@ -304,11 +339,15 @@ impl Conn {
                 Pull::Ended if self.inbox.starts_with(b"HTTP") => {
                     return Err(Lack::Ended(self.ended.unwrap_or(End::Closed)));
                 }
-                Pull::Ended => return Err(Lack::NotHttp),
+                Pull::Ended => return Err(self.not_http()),
                 Pull::Nothing if self.out_of_time() => return Err(Lack::OutOfTime),
                 Pull::Nothing => return Err(Lack::Silence(begun.elapsed())),
             }
         }
+    }
+
+    fn not_http(&self) -> Lack {
+        if self.spoke { Lack::Misframed } else { Lack::NotHttp }
     }
 
     /// Reads one whole answer, past any 1xx. `to_head` says that the request was a HEAD.
@@ -344,7 +383,7 @@ impl Conn {
                 (self.inbox.drain(..take).collect(), short.unwrap_or(BodyEnd::Length))
             }
             None => loop {
-                match self.pull(Instant::now() + self.patience) {
+                match self.pull(Instant::now() + self.lull) {
                     Pull::Data if self.inbox.len() < MAX_BODY => {}
                     Pull::Data | Pull::Nothing => return (std::mem::take(&mut self.inbox), self.waiting()),
                     // Even a reset: whether it came too early cannot be known without a length.

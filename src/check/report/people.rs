@@ -1,5 +1,6 @@
 //! For people: grouped, the red rules in full, a score, and where to begin.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::check::{Finding, GROUPS, Judged, Lang, Needs, Outcome, Report, Rule, Severity, all_rules};
@@ -32,7 +33,7 @@ const ZH: Words = Words {
     first: "先改这几处",
     explain: "详细解释：--explain 规则名",
     all_green: "能查的都通过了",
-    undecided: "未判定",
+    undecided: "未判定：",
     fix: "为什么，怎么改",
     needs_root: "需要 --root",
 };
@@ -48,7 +49,7 @@ const EN: Words = Words {
     first: "Fix these first",
     explain: "For an explanation: --explain ID",
     all_green: "all that could be checked is in order",
-    undecided: "undecided",
+    undecided: "undecided: ",
     fix: "Why, and how to repair it",
     needs_root: "needs --root",
 };
@@ -111,6 +112,12 @@ pub fn text(report: &Report, lang: Lang, colour: bool, verbose: bool) -> String 
     let mut out = String::new();
     let server = if report.server.is_empty() { String::new() } else { format!("  ({})", report.server) };
     let _ = writeln!(out, "{}{server}\n", paint.bold(&report.url));
+    // What is undecided for one reason everywhere is said once.
+    let mut many: BTreeMap<&str, usize> = BTreeMap::new();
+    for j in &report.rules {
+        *many.entry(reason(j, lang)).or_default() += 1;
+    }
+    many.retain(|why, count| !why.is_empty() && *count > 5);
     for group in GROUPS {
         let of: Vec<&Judged> = report.rules.iter().filter(|j| j.rule.group() == group.id).collect();
         if of.is_empty() {
@@ -123,13 +130,24 @@ pub fn text(report: &Report, lang: Lang, colour: bool, verbose: bool) -> String 
         let open = of.len() - green - red;
         let open = if open == 0 { String::new() } else { paint.dim(&format!("  +{open}")) };
         let _ = writeln!(out, "{:<10} {}  {count}{open}", group.id, group.title.in_lang(lang));
-        for j in of {
+        for j in of.into_iter().filter(|j| verbose || !many.contains_key(reason(j, lang))) {
             one(&mut out, j, w, &paint, lang, verbose);
         }
     }
     out.push('\n');
+    for (why, count) in many.iter().filter(|_| !verbose) {
+        let _ = writeln!(out, "{}", paint.dim(&format!("? {count}  {}{why}", w.undecided)));
+    }
     tail(&mut out, report, w, &paint, lang);
     out
+}
+
+/// Why a rule is undecided; empty if it is not.
+fn reason(j: &Judged, lang: Lang) -> &str {
+    match &j.outcome {
+        Outcome::Undecided(why) => why.in_lang(lang),
+        _ => "",
+    }
 }
 
 fn one(out: &mut String, j: &Judged, w: &Words, paint: &Paint, lang: Lang, verbose: bool) {
@@ -144,7 +162,7 @@ fn one(out: &mut String, j: &Judged, w: &Words, paint: &Paint, lang: Lang, verbo
         Outcome::Pass | Outcome::Skipped(_) => {}
         Outcome::Undecided(why) => {
             let _ =
-                writeln!(out, "  {}", paint.dim(&format!("? {id}  {}：{}", w.undecided, why.in_lang(lang))));
+                writeln!(out, "  {}", paint.dim(&format!("? {id}  {}{}", w.undecided, why.in_lang(lang))));
         }
         Outcome::Fail(what) => {
             let s = j.rule.severity;

@@ -21,6 +21,12 @@ never answers, look for a swallowed exception: catch BlockingIOError (WouldBlock
         },
         test: Run(|p| {
             let answer = p.ask(p.page())?;
+            let got = answer.body.len();
+            ensure!(
+                answer.end != BodyEnd::OutOfTime,
+                "来了 {got} 字节，时间用完了还没有完；请给一个有结尾的页面",
+                "{got} octets came and the time was over before the end; give the address of a page that ends"
+            );
             whole(&answer)
         }),
     },

@@ -108,10 +108,21 @@ branch, too.",
         },
         test: Run(|p| {
             for n in 1..=300 {
-                let judged = p.ask(p.page()).and_then(|answer| p.is_page(&answer));
-                if let Err(Stop::Fail(f)) = judged {
-                    let (zh, en) = (f.zh, f.en);
-                    ensure!(false, "第 {n} 个：{zh}", "number {n}: {en}");
+                let judged = p.ask(p.page()).and_then(|answer| {
+                    if answer.is_unending() {
+                        undecided!(
+                            "应答没有结尾，见 framing.200-ends",
+                            "no answer has an end, see framing.200-ends"
+                        );
+                    }
+                    p.is_page(&answer)
+                });
+                match judged {
+                    Err(Stop::Fail(f)) => {
+                        let (zh, en) = (f.zh, f.en);
+                        ensure!(false, "第 {n} 个：{zh}", "number {n}: {en}");
+                    }
+                    other => other?,
                 }
             }
             Ok(())
@@ -229,6 +240,7 @@ pub(super) fn answered_beside(p: &mut Probe<'_>) -> Verdict {
 /// A client that has asked for the large file and does not read.
 pub(super) fn hold(p: &mut Probe<'_>) -> Result<Conn, Stop> {
     let mut conn = p.connect()?;
+    conn.shrink_receive_buffer();
     conn.send(&p.file("big.bin")?.close().bytes());
     Ok(conn)
 }

@@ -152,7 +152,7 @@ uncaught it ends the server, ignored it loses a piece.",
             for n in 1..=count {
                 let answer = match conn.answer(false) {
                     Ok(answer) => answer,
-                    Err(Lack::NotHttp) => {
+                    Err(Lack::NotHttp | Lack::Misframed) => {
                         return Err(Stop::Fail(seen!(
                             "第 {n} 份应答的开头不对：前面丢了字节",
                             "answer {n} does not begin like one: octets were lost before it"
