@@ -540,7 +540,6 @@ fn up(step: &str, file: &str) -> String {
     format!("/{}{file}", step.repeat(UP))
 }
 
-/// The laid file must come by this (raw) name.
 /// Whether this is the page that the server has for every path, as those have whose pages route in the browser:
 /// then it says nothing about this path.
 pub(super) fn is_for_everything(p: &Probe<'_>, answer: &Answer) -> Result<bool, Stop> {
@@ -549,6 +548,7 @@ pub(super) fn is_for_everything(p: &Probe<'_>, answer: &Answer) -> Result<bool, 
     Ok(missing.status() == answer.status() && missing.body == answer.body)
 }
 
+/// The laid file must come by this (raw) name.
 fn serves(p: &mut Probe<'_>, name: &str, want: &[u8]) -> Verdict {
     let answer = p.ask(p.req("GET", &p.files()?.raw_url(name)))?;
     status_in(&answer.head, &[200])?;
