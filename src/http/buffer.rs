@@ -5,7 +5,7 @@
 //! which stay in the cache, and 10,000 silent ones cost nothing.
 
 use super::limits::Limits;
-use super::request::RequestError;
+use super::request_error::RequestError;
 
 /// Most octets asked for by one read. A browser's request is about 500; 16 KiB takes thirty of them at once.
 pub const READ_SIZE: usize = 16 * 1024;

@@ -4,7 +4,8 @@
 //! connection would begin in the wrong place. The octets are looked at once and never kept.
 
 use super::limits::Limits;
-use super::request::{Body, RequestError};
+use super::request::Body;
+use super::request_error::RequestError;
 
 /// Where in a body the next octet belongs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -22,15 +22,19 @@
 
 mod buffer;
 mod chunked;
+mod close_reason;
 mod connection;
 mod headers;
 mod limits;
 mod request;
+mod request_error;
 mod response;
 
 pub use buffer::{READ_SIZE, Spare};
-pub use connection::{CloseReason, Connection, INLINE_MAX, Payload, Phase, Transmit, Wants};
+pub use close_reason::CloseReason;
+pub use connection::{Connection, INLINE_MAX, Payload, Phase, Transmit, Wants};
 pub use headers::{HEADERS_MAX, HeaderStorage, Headers, list_members};
 pub use limits::Limits;
-pub use request::{Method, Request, RequestError, Target, Version};
+pub use request::{Method, Request, Target, Version};
+pub use request_error::RequestError;
 pub use response::{HttpDate, ResponseHead, Status};
