@@ -3,12 +3,14 @@
 //! What lives here: the rules ([`all_rules`]), a client of its own, the files that are laid for it, the run and its
 //! report. What must not: anything of this crate's server or parser; an independent reading judges better.
 
+mod answer;
 mod fixture;
 mod probe;
 mod report;
 mod rule;
 mod rules;
 mod run;
+mod survey;
 mod target;
 mod wire;
 

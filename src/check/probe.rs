@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::answer::{Answer, BodyEnd, End, Head};
 use super::fixture::Files;
 use super::rule::{Finding, Refusal};
-use super::wire::{Answer, BodyEnd, Conn, End, Exchange, Head, Lack, Log};
+use super::wire::{Conn, Exchange, Lack, Log};
 
 /// Why a rule stopped before its end.
 #[derive(Debug, Clone)]

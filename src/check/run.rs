@@ -1,18 +1,17 @@
 //! The order of a run: gentle rules side by side, rough ones alone with a look at the server's health after
 //! each, crowds, and at last those that only wait.
 
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::fixture::{Files, HELLO};
 use super::probe::{Env, Probe, Stop, seen};
 use super::rule::{Finding, Kind, Needs, Rule, Test};
+use super::survey::{baseline, choose, is_serial, lay, reach};
 use super::target::Target;
-use super::wire::{BodyEnd, Conn, Exchange, Lack, Log};
-use super::{CannotRun, GROUPS, Judged, Options, Outcome, Report, rules};
+use super::wire::{Conn, Exchange, Lack, Log};
+use super::{CannotRun, Judged, Options, Outcome, Report, rules};
 
 /// Gentle rules at once: enough to hide waiting, little enough to be no load.
 const JOBS: usize = 8;
@@ -86,134 +85,6 @@ pub fn run(options: &Options, progress: &(dyn Fn(usize, usize, &str) + Sync)) ->
         notes,
         time: begun.elapsed(),
     })
-}
-
-/// The rules that `--only` and `--skip` leave.
-fn choose(options: &Options) -> Result<Vec<&'static Rule>, CannotRun> {
-    let matches = |pattern: &str, rule: &Rule| {
-        rule.id == pattern
-            || rule.group() == pattern
-            || pattern.strip_suffix('*').is_some_and(|p| rule.id.starts_with(p))
-    };
-    for pattern in options.only.iter().chain(&options.skip) {
-        if !rules::all().any(|r| matches(pattern, r)) {
-            let groups: Vec<&str> = GROUPS.iter().map(|g| g.id).collect();
-            let groups = groups.join(", ");
-            return Err(CannotRun::new(
-                format!("没有叫「{pattern}」的规则或组；组有 {groups}，规则见 --list"),
-                format!(
-                    "there is no rule or group \"{pattern}\"; groups: {groups}; for the rules see --list"
-                ),
-            ));
-        }
-    }
-    Ok(rules::all()
-        .filter(|r| options.only.is_empty() || options.only.iter().any(|p| matches(p, r)))
-        .filter(|r| !options.skip.iter().any(|p| matches(p, r)))
-        .collect())
-}
-
-/// The first address at which somebody listens. Whoever connects also asks something: connections that come and
-/// go without a word end some servers, and that is for a rule to find out.
-fn reach(target: &Target, url: &str) -> Result<SocketAddr, CannotRun> {
-    let patience = Duration::from_secs(3);
-    let mut why = None;
-    for addr in &target.addrs {
-        match Conn::open(*addr, patience, Instant::now() + patience, Log::default()) {
-            Ok(mut conn) => {
-                conn.shorten_lull(Duration::from_millis(500));
-                let (path, host) = (&target.path, &target.host);
-                conn.send(
-                    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes(),
-                );
-                let _ = conn.answer(false);
-                return Ok(*addr);
-            }
-            Err(e) => why = Some((addr, e)),
-        }
-    }
-    let (addr, e) = why.map_or_else(Default::default, |(a, e)| (a.to_string(), e.to_string()));
-    Err(CannotRun::new(
-        format!("连不上 {url}（{addr}）：{e}；服务器启动了吗，端口对吗？"),
-        format!("cannot reach {url} ({addr}): {e}; is the server running, is the port right?"),
-    ))
-}
-
-fn lay(options: &Options, target: &Target) -> Result<Option<Files>, CannotRun> {
-    let Some(root) = &options.root else { return Ok(None) };
-    match Files::lay(root, target.folder(), options.big) {
-        Ok(files) => Ok(Some(files)),
-        Err(e) => Err(CannotRun::new(
-            format!("无法在 {} 里放测试文件：{e}；请给服务器所发布的、可写的文件夹", root.display()),
-            format!("cannot lay files into {}: {e}; give the served folder, writable", root.display()),
-        )),
-    }
-}
-
-/// Learns what the page answers and whether the laid files are served. `None` if there is no answer, or no end of it.
-fn baseline(env: &mut Env, notes: &mut Vec<Finding>) -> Option<String> {
-    let ask = |env: &Env, path: &str| {
-        let mut probe = Probe::new(env, Duration::ZERO);
-        probe.ask(probe.req("GET", path))
-    };
-    if let Some(url) = env.files.as_ref().map(|f| f.url("hello.txt")) {
-        match ask(env, &url) {
-            Ok(answer) if answer.body == HELLO => env.page = url,
-            other => {
-                let got = other.map_or_else(|_| "-".to_owned(), |a| a.status().to_string());
-                notes.push(seen!(
-                    "放进 --root 的文件取不到（{url}：{got}）：这个文件夹不是服务器所发布的，或服务器不按路径发文件；需要文件的规则都没有查",
-                    "the files laid into --root are not served ({url}: {got}): not the served folder, or the server does not \
-serve by path; the rules that need files were left out"
-                ));
-                env.files = None;
-            }
-        }
-    }
-    let first = match ask(env, &env.page) {
-        Ok(answer) if answer.end == BodyEnd::OutOfTime => return None,
-        Ok(answer) => answer,
-        // What cannot be read is still an answer: framing.status-line will say so.
-        Err(Stop::Undecided(_)) => return Some(String::new()),
-        Err(_) => return None,
-    };
-    // The best of three: what is wanted is the server's own pace, not that of a moment.
-    if let Some(latency) = (0..3).filter_map(|_| latency(env)).min() {
-        env.patience = env.patience.max(latency * 8).min(env.patience.max(Duration::from_secs(8)));
-    }
-    env.status = first.status();
-    if let Ok(second) = ask(env, &env.page)
-        && second.body == first.body
-        && first.is_whole()
-    {
-        env.body = Some(first.body.clone());
-    }
-    Some(first.head.get("server").unwrap_or_default().to_owned())
-}
-
-/// How long a plain request takes to its answer's head; not to the end, which may never come.
-fn latency(env: &Env) -> Option<Duration> {
-    let mut probe = Probe::new(env, Duration::ZERO);
-    let begun = Instant::now();
-    let (mut conn, head) = probe.raw(&probe.page().close().bytes()).ok()?;
-    let latency = begun.elapsed();
-    // Left unread it would end some servers.
-    let _ = conn.body(&head.ok()?, false);
-    Some(latency)
-}
-
-/// Whether a second client has to wait while a first has sent half of its request.
-fn is_serial(env: &Env) -> bool {
-    let mut probe = Probe::new(env, Duration::ZERO);
-    let bytes = probe.page().close().bytes();
-    let (Ok(mut a), Ok(mut b)) = (probe.connect(), probe.connect()) else { return false };
-    a.send(&bytes[..bytes.len() - 2]);
-    probe.pause(Duration::from_millis(20));
-    b.send(&bytes);
-    let waits = matches!(b.head_within(env.patience.min(Duration::from_secs(1))), Err(Lack::Silence(_)));
-    a.send(&bytes[bytes.len() - 2..]);
-    let _ = a.answer(false);
-    waits
 }
 
 /// Whether the server can still be used.

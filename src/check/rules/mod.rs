@@ -93,6 +93,7 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
 mod prelude {
     pub(super) use std::time::{Duration, Instant};
 
+    pub(super) use crate::check::answer::{Answer, BodyEnd, End, Head};
     pub(super) use crate::check::probe::{
         Probe, Stop, Verdict, ensure, lack, not_here, same_body, seen, status_in, undecided, whole,
     };
@@ -101,7 +102,7 @@ mod prelude {
     pub(super) use crate::check::rule::Severity::{Good, Must, Should};
     pub(super) use crate::check::rule::Test::{Refuse, Run};
     pub(super) use crate::check::rule::{Refusal, Rule, Text};
-    pub(super) use crate::check::wire::{Answer, BodyEnd, Conn, End, Head, Lack, Pull};
+    pub(super) use crate::check::wire::{Conn, Lack, Pull};
 }
 
 #[cfg(test)]
