@@ -4,9 +4,9 @@ use super::findings::{self, Row};
 use super::fit::Line;
 use super::lang::Lang;
 use super::matrix::{Kind, Server};
+use super::numbers::{count, number, percent};
 use super::plot::{Axis, NORMAL, Plot, Style, WIDE};
 use super::results::Results;
-use super::table::{count, number, percent};
 
 /// A plot, or several side by side, with words and a table of the same numbers.
 pub struct Figure {

@@ -7,7 +7,8 @@ use super::findings;
 use super::lang::Lang;
 use super::plot::escape;
 use super::results::Results;
-use super::table;
+use super::sentences::sentences;
+use super::{numbers, table};
 
 const STYLE: &str = include_str!("page.css");
 /// The palette in both themes, and how plots look: also for a plot that stands alone.
@@ -49,7 +50,7 @@ pub fn standalone(svg: &str) -> String {
 }
 
 fn findings_section(page: &mut String, results: &Results, lang: Lang) {
-    let sentences = findings::sentences(results, lang);
+    let sentences = sentences(results, lang);
     if sentences.is_empty() {
         return;
     }
@@ -120,7 +121,7 @@ fn table_section(page: &mut String, results: &Results, lang: Lang) {
     let texts: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            let mut texts = vec![table::name(row, lang), table::count(row.cell.silent)];
+            let mut texts = vec![table::name(row, lang), numbers::count(row.cell.silent)];
             texts.extend(table::figures(row));
             texts
         })
@@ -173,8 +174,8 @@ fn predictions_section(page: &mut String, results: &Results, lang: Lang) {
             .iter()
             .map(|p| {
                 let [predicted, measured, ratio] =
-                    [p.predicted, p.measured, p.predicted / p.measured].map(table::number);
-                vec![p.of.text(lang).to_owned(), table::count(p.silent), predicted, measured, ratio]
+                    [p.predicted, p.measured, p.predicted / p.measured].map(numbers::number);
+                vec![p.of.text(lang).to_owned(), numbers::count(p.silent), predicted, measured, ratio]
             })
             .collect();
         html_table(page, &[head.map(|(en, zh)| lang.pick(en, zh).to_owned()).to_vec()], &rows, 1);
@@ -195,7 +196,7 @@ fn predictions_section(page: &mut String, results: &Results, lang: Lang) {
         let rows: Vec<Vec<String>> = sleeps
             .into_iter()
             .map(|(name, silent, asked, slept)| {
-                vec![name, table::count(silent), table::number(asked), table::number(slept)]
+                vec![name, numbers::count(silent), numbers::number(asked), numbers::number(slept)]
             })
             .collect();
         html_table(page, &[head.map(|(en, zh)| lang.pick(en, zh).to_owned()).to_vec()], &rows, 1);

@@ -8,7 +8,7 @@ use pulldown_cmark::{CodeBlockKind, CowStr, Event, Options, Parser, Tag, TagEnd,
 use serde_json::Value;
 use wouldblock::compare::lang::Lang;
 use wouldblock::compare::results::Results;
-use wouldblock::compare::{findings, table};
+use wouldblock::compare::{findings, numbers, sentences, table};
 
 use super::highlight::{escape, html};
 use super::{listing, read};
@@ -329,7 +329,7 @@ impl Body<'_> {
             out.push_str(&format!(
                 "<tr><td>{}<td>{}",
                 escape(&table::name(row, lang)),
-                table::count(row.cell.silent)
+                numbers::count(row.cell.silent)
             ));
             let figures = table::figures(row);
             for at in COLUMNS {
@@ -338,7 +338,7 @@ impl Body<'_> {
             out.push('\n');
         }
         out.push_str("</tbody></table></div>\n<ul>\n");
-        for sentence in findings::sentences(&results, lang) {
+        for sentence in sentences::sentences(&results, lang) {
             out.push_str(&format!("<li>{}\n", escape(&sentence)));
         }
         let legend = table::legend(&rows, &results, lang).join(" ");
