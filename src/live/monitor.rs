@@ -5,12 +5,12 @@
 //! anything while nobody asks.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::guard::Asker;
+use super::serve::response;
 use crate::http::{CloseReason, Method, Request, Status, Target};
-use crate::service::{Content, Context, Response, Service};
+use crate::service::{Context, Response, Service};
 use crate::stats::Stats;
 
 /// A service with `/_loop/health` and `/_loop/metrics` in front of it.
@@ -49,13 +49,7 @@ impl<S: Service> Monitor<S> {
             }
             _ => return None,
         };
-        let fields =
-            format!("Content-Type: {kind}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
-        Some(Response {
-            status: Status::OK,
-            fields: Arc::from(fields.into_bytes()),
-            content: Content::from_bytes(body.into_bytes()),
-        })
+        Some(response(Status::OK, kind, body))
     }
 }
 

@@ -156,7 +156,8 @@ impl<S: Service> Service for Live<S> {
     }
 }
 
-fn response(status: Status, kind: &str, body: impl Into<Vec<u8>>) -> Response {
+/// A small answer that is never stored.
+pub(super) fn response(status: Status, kind: &str, body: impl Into<Vec<u8>>) -> Response {
     let fields =
         format!("Content-Type: {kind}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
     Response { status, fields: fields.into_bytes().into(), content: Content::from_bytes(body.into()) }

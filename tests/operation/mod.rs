@@ -140,7 +140,12 @@ impl Drop for Started {
 
 /// One GET over any stream, read to the end.
 fn ask(stream: &mut (impl Read + Write), path: &str, fields: &str) -> Answer {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n");
+    ask_as(stream, "x", path, fields)
+}
+
+/// As [`ask`], of a server by this name.
+fn ask_as(stream: &mut (impl Read + Write), host: &str, path: &str, fields: &str) -> Answer {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();

@@ -1,6 +1,6 @@
 //! What a monitoring system asks, and who may ask.
 
-use super::{MODELS, Started, folder};
+use super::{MODELS, Started, ask_as, folder};
 use crate::common::Answer;
 use prometheus_parse::{Scrape, Value};
 
@@ -11,13 +11,7 @@ fn local(server: &Started, path: &str) -> Answer {
 
 /// `get` says `Host: x`, which is no name of this machine.
 fn asked_as(server: &Started, path: &str, host: &str, fields: &str) -> Answer {
-    use std::io::{Read, Write};
-    let mut socket = server.connect();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}\r\n");
-    socket.write_all(request.as_bytes()).unwrap();
-    let mut bytes = Vec::new();
-    socket.read_to_end(&mut bytes).unwrap();
-    crate::common::answers(&bytes, &["GET"]).remove(0)
+    ask_as(&mut server.connect(), host, path, fields)
 }
 
 fn scrape(server: &Started) -> Scrape {
