@@ -14,7 +14,8 @@
 //! **hot**: a client is hot for [`HOT_FOR`] after its last octet. Hot clients are tried in every sweep. A slice of
 //! the quiet is asked with one poll(2) that does not wait, and whoever has something becomes hot and is tried in
 //! the same sweep. This is the one place where the loop asks instead of trying: a fruitless read of one of 10,000
-//! sockets costs three times its share of a poll(2) (350 and 110 ns).
+//! sockets costs three times its share of a poll(2) (350 and 110 ns, one after another; among other work, which
+//! takes the caches, a question costs 350 to 540).
 //!
 //! The slice is [`QUIET_SLICE_BUSY`] after a sweep in which somebody had work, [`QUIET_SLICE_IDLE`] after one in
 //! which nobody had, [`QUIET_SLICE_ALONE`] while nobody is hot. So a quiet client that speaks waits at most
