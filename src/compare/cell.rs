@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::Options;
-use super::client::{Client, Failure, Latencies, Target};
+use super::client::{Client, Failure, Target};
 use super::counters;
 use super::machine::{Machine, Quiet, calibrate};
 use super::matrix::{Kind, Measurement};
 use super::procfs;
-use super::results::{Counted, Sample, Trouble};
+use super::results::{Counted, Pair, Sample, Trouble};
 use super::serving::{FILE, Serving, Site};
 use super::silent::Holder;
 
@@ -19,9 +19,6 @@ const SETTLE: Duration = Duration::from_millis(20);
 pub fn warm_up(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds / 4.0).clamp(Duration::from_millis(30), Duration::from_millis(500))
 }
-
-/// The latencies of a run: from the planned send time, and from the actual one.
-pub type Pair = (Latencies, Latencies);
 
 /// Measures once.
 ///

@@ -4,13 +4,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::Options;
-use super::cell::Pair;
 use super::client::Latencies;
 use super::fit::median;
 use super::lang::Lang;
 use super::machine::{Machine, Noise};
 use super::matrix::{Cell, Kind, Measurement, Server};
 use crate::stats::Stats;
+
+/// The latencies of a run: from the planned send time, and from the actual one.
+pub type Pair = (Latencies, Latencies);
 
 /// The version of the file's shape; raised when a reader of the old one would go wrong.
 pub const SCHEMA: u32 = 1;

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::Options;
-use super::cell::{self, Pair};
+use super::cell;
 use super::machine::Machine;
 use super::matrix::{Kind, Measurement, plan};
-use super::results::{Point, Results, SCHEMA, Sample, Trouble};
+use super::results::{Pair, Point, Results, SCHEMA, Sample, Trouble};
 use super::serving::Site;
 
 /// Descriptors that a server and the client need besides the silent connections.

@@ -5,18 +5,14 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use super::attempt;
 use super::disk::ReadAhead;
-use super::stream::{Stream, Transport};
+use super::stream::{Interest, Stream, Transport};
 use super::worker::Worker;
+use super::{TURN_BYTES, attempt};
 use crate::access_log::PendingLine;
 use crate::http::ResponseHead;
 use crate::http::{CloseReason, Connection, HeaderStorage, INLINE_MAX, Payload, Phase, Wants};
 use crate::service::{Content, Context, Peer, Response};
-
-/// Most octets of a body that one turn sends, so that one download does not hold up the others: at the 10 GB/s
-/// of a loopback, 512 KiB are 50 µs.
-pub const TURN_BYTES: usize = 512 * 1024;
 
 /// Most octets of a file that pass through user space at once, where the socket cannot take them from the file.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -407,15 +403,6 @@ pub struct Tally {
     pub bytes_out: u64,
     /// Requests answered.
     pub requests: u64,
-}
-
-/// What a client's socket is to be watched for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Interest {
-    /// Data, or its end.
-    Read,
-    /// Room for more.
-    Write,
 }
 
 /// What of a content stands at an offset.

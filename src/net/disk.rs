@@ -12,7 +12,7 @@
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-use super::client::TURN_BYTES;
+use super::TURN_BYTES;
 
 /// Contents up to this length are sent without asking: they are a few reads of a disk at most, and mostly hot.
 const SMALL: u64 = 1024 * 1024;

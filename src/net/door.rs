@@ -13,10 +13,18 @@ use std::path::{Path, PathBuf};
 use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::listener::Accepted;
 use super::stream::Stream;
 use super::tls::Tls;
 use crate::service::Peer;
+
+/// A newcomer.
+#[derive(Debug)]
+pub struct Accepted<S = Stream> {
+    /// The socket, nonblocking, Nagle's algorithm off.
+    pub stream: S,
+    /// Who is at the other end.
+    pub peer: Peer,
+}
 
 /// Newcomers that the kernel may keep waiting for us; it cuts this to `net.core.somaxconn` (listen(2)). Linux's
 /// own default is 4096 since 5.4.

@@ -10,10 +10,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::attempt;
-use super::door::{Address, BindError, BindOptions, Door};
+use super::door::{Accepted, Address, BindError, BindOptions, Door};
 use super::stream::{Stream, Transport};
 use super::tls::Tls;
-use crate::service::Peer;
 use crate::stats::Stats;
 
 /// With no descriptor free, and nobody leaving, accepting is tried again after this long: another process, or
@@ -46,15 +45,6 @@ pub trait Accept {
 
     /// Reads again what may have changed: certificates.
     fn reload(&mut self) {}
-}
-
-/// A newcomer.
-#[derive(Debug)]
-pub struct Accepted<S = Stream> {
-    /// The socket, nonblocking, Nagle's algorithm off.
-    pub stream: S,
-    /// Who is at the other end.
-    pub peer: Peer,
 }
 
 /// One or several listening sockets, nonblocking, tried in turn.

@@ -9,8 +9,16 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::client::Interest;
 use super::tls::TlsStream;
+
+/// What a client's socket is to be watched for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interest {
+    /// Data, or its end.
+    Read,
+    /// Room for more.
+    Write,
+}
 
 /// A byte stream to a peer. The loop knows no more of it than this, so that it can be a TCP socket, a Unix
 /// socket, TLS over either, or a simulated network.
