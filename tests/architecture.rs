@@ -92,6 +92,60 @@ fn imports_follow_the_map() {
     }
 }
 
+/// The files beside `path` in its module that its code names as `super::name` or in `super::{name, …}`.
+fn neighbours(code: &str, names: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("super::") {
+        let rest = &code[at + "super::".len()..];
+        let named = match rest.strip_prefix('{') {
+            Some(list) => list.split('}').next().unwrap_or_default(),
+            None => rest.split([';', '(', '<', ' ', '\n']).next().unwrap_or_default(),
+        };
+        for name in named.split(',').map(|name| name.trim().split("::").next().unwrap_or_default()) {
+            if names.iter().any(|known| known == name) && !found.contains(&name.to_owned()) {
+                found.push(name.to_owned());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn no_two_files_of_a_module_import_each_other() {
+    // Two pairs that describe one recursive thing each, and are easier to read apart than as one long file: a stream may
+    // be a TLS session over a stream, and a rule is told by a probe that says which rules it decides.
+    let recursive = [("net", "stream", "tls"), ("check", "probe", "rule")];
+    for module in ["http", "site", "net", "server", "live", "chapter", "compare", "check", "cli"] {
+        let files: Vec<_> = sources(module)
+            .into_iter()
+            .filter_map(|(path, code)| {
+                let name = path.strip_prefix(module)?.strip_prefix('/')?.strip_suffix(".rs")?.to_owned();
+                (name != "mod" && !name.contains('/')).then_some((name, code))
+            })
+            .collect();
+        let names: Vec<_> = files.iter().map(|(name, _)| name.clone()).collect();
+        let mut arrows: Vec<(String, Vec<String>)> =
+            files.iter().map(|(name, code)| (name.clone(), neighbours(code, &names))).collect();
+        for (of, one, other) in recursive {
+            if of == module {
+                let from = arrows.iter_mut().find(|(name, _)| name == other).unwrap();
+                assert!(
+                    from.1.contains(&one.to_owned()),
+                    "{module}/{other} no longer imports {one}: name it no more here"
+                );
+                from.1.retain(|name| name != one);
+            }
+        }
+        // Files that import none that is left are taken away until none is left, or only circles are.
+        while !arrows.is_empty() {
+            let before = arrows.len();
+            let left: Vec<_> = arrows.iter().map(|(name, _)| name.clone()).collect();
+            arrows.retain(|(name, to)| to.iter().any(|other| other != name && left.contains(other)));
+            assert!(arrows.len() < before, "src/{module} has a circle among {arrows:?}");
+        }
+    }
+}
+
 #[test]
 fn unsafe_stands_only_where_fork_needs_it() {
     for (path, code) in sources("") {
