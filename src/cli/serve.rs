@@ -115,7 +115,8 @@ impl Args {
         let content: Content = if self.chapter {
             Box::new(Chapter::new())
         } else {
-            let options = self.presenting.options(self.root());
+            let mut options = self.presenting.options(self.root());
+            options.watch = config.model != Model::Process;
             Box::new(Site::open(options).map_err(|error| site_failure(&error))?)
         };
         let listener = self.listen()?;

@@ -3,7 +3,8 @@
 //! The rule is: *a change on disk is seen by the first request that arrives after it.* So each request asks the
 //! disk, and asks as cheaply as it can:
 //!
-//! - one fstatat(2) of the name; device, inode, size, mtime and ctime together say whether it still leads to the
+//! - if nothing that decides about this file was told to have changed, it has not: see [`super::watch`];
+//! - else one fstatat(2) of the name; device, inode, size, mtime and ctime together say whether it still leads to the
 //!   version that was read. The ctime is the kernel's own; nobody can set it back;
 //! - requests of one batch were all here before the first of them was looked at, and share its answer;
 //! - a version that was younger than two clock ticks when it was read may have been changed again under the same
@@ -13,7 +14,8 @@
 //! - for a client that accepts codings the neighbours count too: see [`Neighbours`].
 //!
 //! What no stat can show is not seen: writes through a shared memory map show when the kernel writes them back,
-//! and writes on another machine to a network file system as late as that file system lets them.
+//! and writes on another machine to a network file system as late as that file system lets them. What a stat can show
+//! but nobody tells (see [`super::watch`]) is seen within [`RESOLVE_AGAIN`].
 
 use std::ffi::CString;
 use std::io::{self, Write};
@@ -30,11 +32,12 @@ use super::negotiation::{Accepted, Coding};
 use super::representation::{Description, Representation};
 use super::root::{Fault, Identity, Root, c_name};
 use super::source::{Source, unix_nanos};
+use super::watch::{Watch, Watched};
 use crate::service::{Content, Context};
 
 /// How long a name that keeps leading to the same file is not resolved beneath the root again. Once a second
 /// costs nothing even if every file is asked for all the time.
-const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
 /// Smallest file that is compressed here: below this an answer fits into one packet either way.
 const COMPRESS_MIN: u64 = 1024;
 /// Largest file that is compressed here. The loop stands still meanwhile: at about 50 MB/s, 5 ms, once per
@@ -61,6 +64,8 @@ pub(super) struct Entry {
     gzip: Gzip,
     neighbours: Option<Neighbours>,
     checked: Seen,
+    /// That it will be told if this is no longer so. Only for what is in use for longer than [`RESOLVE_AGAIN`].
+    watched: Option<Watched>,
 }
 
 /// When something was last found to be current.
@@ -101,10 +106,13 @@ struct Neighbours {
     settled: bool,
     found: [Option<Neighbour>; 3],
     checked: Seen,
+    /// As of the file itself: of the directory and of each that was found, or of none.
+    watched: Vec<Watched>,
 }
 
 #[derive(Debug)]
 struct Neighbour {
+    name: String,
     c_name: CString,
     identity: Identity,
     settled: bool,
@@ -151,13 +159,23 @@ impl Entry {
             gzip: Gzip::Untried,
             neighbours: None,
             checked: Seen::now(context),
+            watched: None,
         })
     }
 
     /// Whether the file is still the one that was read. One system call, none if this batch has asked before.
-    pub(super) fn is_current(&mut self, root: &Root, context: &Context<'_>) -> bool {
+    pub(super) fn is_current(&mut self, root: &Root, watch: &mut Watch, context: &Context<'_>) -> bool {
         if self.checked.batch == context.batch {
             return true;
+        }
+        let due = self.checked.is_due(context);
+        if !due && is_untold(self.watched.as_ref(), watch, context) {
+            self.checked.batch = context.batch;
+            return true;
+        }
+        if self.settled && (due || self.watched.is_some()) {
+            // Before it is looked at, so that no change falls between the two.
+            self.watched = watch.hold(root, &self.name, context);
         }
         let unchanged = self.settled
             && root.recognise(&self.c_name) == Ok(self.identity)
@@ -165,7 +183,7 @@ impl Entry {
         if !unchanged {
             return false;
         }
-        if self.checked.is_due(context) {
+        if due {
             match root.look(&self.name) {
                 Ok((_, identity)) if identity == self.identity => self.checked.resolved = context.now,
                 _ => return false,
@@ -185,6 +203,7 @@ impl Entry {
         &mut self,
         accepted: &Accepted,
         root: &Root,
+        watch: &mut Watch,
         config: &Config,
         context: &Context<'_>,
     ) -> &Representation {
@@ -193,7 +212,7 @@ impl Entry {
         }
         let mut at_hand = [false; 3];
         if config.options.precompressed {
-            self.refresh_neighbours(accepted, root, config, context);
+            self.refresh_neighbours(accepted, root, watch, config, context);
             at_hand = self.neighbour_codings();
         }
         let [_, _, gzip_neighbour] = at_hand;
@@ -222,12 +241,17 @@ impl Entry {
         &mut self,
         accepted: &Accepted,
         root: &Root,
+        watch: &mut Watch,
         config: &Config,
         context: &Context<'_>,
     ) {
-        let current = self.neighbours.as_mut().is_some_and(|known| known.is_current(accepted, root, context));
+        let current =
+            self.neighbours.as_mut().is_some_and(|known| known.is_current(accepted, root, watch, context));
         if !current {
             self.neighbours = self.look_for_neighbours(root, config, context);
+            if let Some(neighbours) = self.neighbours.as_mut().filter(|_| self.watched.is_some()) {
+                neighbours.hold(root, watch, context);
+            }
         }
     }
 
@@ -240,7 +264,14 @@ impl Entry {
         let identity = root.recognise(&directory).ok()?;
         let found = Coding::ALL.map(|coding| self.look_for_neighbour(coding, root, config, context));
         let settled = identity.is_settled(now);
-        Some(Neighbours { directory, identity, settled, found, checked: Seen::now(context) })
+        Some(Neighbours {
+            directory,
+            identity,
+            settled,
+            found,
+            checked: Seen::now(context),
+            watched: Vec::new(),
+        })
     }
 
     fn look_for_neighbour(
@@ -274,7 +305,7 @@ impl Entry {
             Representation::new(source.content, about, config, context.unix_time)
         });
         let c_name = c_name(&name).ok()?;
-        Some(Neighbour { c_name, identity: source.identity, settled: source.settled, representation })
+        Some(Neighbour { name, c_name, identity: source.identity, settled: source.settled, representation })
     }
 
     fn may_gzip(&self, config: &Config) -> bool {
@@ -315,20 +346,43 @@ impl Entry {
 }
 
 impl Neighbours {
-    fn is_current(&mut self, accepted: &Accepted, root: &Root, context: &Context<'_>) -> bool {
+    fn is_current(
+        &mut self,
+        accepted: &Accepted,
+        root: &Root,
+        watch: &mut Watch,
+        context: &Context<'_>,
+    ) -> bool {
         if self.checked.batch == context.batch {
             return true;
         }
-        let unchanged = self.settled
-            && !self.checked.is_due(context)
-            && root.recognise(&self.directory) == Ok(self.identity)
-            && self.concerned(accepted).all(|neighbour| {
-                neighbour.settled && root.recognise(&neighbour.c_name) == Ok(neighbour.identity)
-            });
+        if self.checked.is_due(context) {
+            return false;
+        }
+        let unchanged = is_untold(self.watched.first(), watch, context)
+            || self.settled
+                && root.recognise(&self.directory) == Ok(self.identity)
+                && self.concerned(accepted).all(|neighbour| {
+                    neighbour.settled && root.recognise(&neighbour.c_name) == Ok(neighbour.identity)
+                });
         if unchanged {
             self.checked.batch = context.batch;
         }
         unchanged
+    }
+
+    /// From now on it is told if something changes; if nothing has while this was said.
+    fn hold(&mut self, root: &Root, watch: &mut Watch, context: &Context<'_>) {
+        let Some(directory) = self.directory.to_str().ok() else { return };
+        let names = self.found.iter().flatten().map(|neighbour| neighbour.name.as_str());
+        let watched: Option<Vec<_>> =
+            std::iter::once(directory).chain(names).map(|name| watch.hold(root, name, context)).collect();
+        let unchanged = self.settled
+            && root.recognise(&self.directory) == Ok(self.identity)
+            && self.found.iter().flatten().all(|neighbour| {
+                neighbour.settled && root.recognise(&neighbour.c_name) == Ok(neighbour.identity)
+            });
+        self.watched = watched.filter(|_| unchanged).unwrap_or_default();
     }
 
     /// The neighbour that would be sent, and the stale ones that would be if they were touched.
@@ -342,6 +396,11 @@ impl Neighbours {
             })
         })
     }
+}
+
+/// Whether all of this is watched, and nothing was told since it was looked at. One system call for each batch.
+fn is_untold(watched: Option<&Watched>, watch: &mut Watch, context: &Context<'_>) -> bool {
+    watched.is_some_and(|watched| watched.epoch == watch.epoch(context))
 }
 
 impl Weigh for Entry {

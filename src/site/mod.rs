@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!  path         "/%61/?x" → "a/", checked, decoded once
-//!  cache        is it known?          entry: and still what is on the disk?
+//!  cache        is it known?          entry: and still what is on the disk?      watch: was a change told?
 //!  root         opened beneath the folder; links, FIFOs and permissions judged
 //!  source       read or opened, tagged        mime: what it is
 //!  negotiation  which coding       conditional: is it needed?      range: all of it?
@@ -44,6 +44,7 @@ mod range;
 mod representation;
 mod root;
 mod source;
+mod watch;
 
 use std::path::Path;
 
@@ -55,6 +56,7 @@ use negotiation::Accepted;
 use range::Selection;
 use representation::Representation;
 use root::{Fault, Kind, Root};
+use watch::Watch;
 
 pub use accounts::{AccountError, Accounts};
 pub use auth::Auth;
@@ -71,6 +73,7 @@ const NOT_FOUND_PAGE: &str = "404.html";
 /// A folder, served.
 pub struct Site {
     root: Root,
+    watch: Watch,
     config: Config,
     cache: Cache<Entry>,
     /// Room for the decoded path, lent to each request.
@@ -92,7 +95,8 @@ impl Site {
         let root = Root::open(path, config.options.follow_symlinks)
             .map_err(|error| SiteError::Root(path.clone(), error))?;
         let cache = Cache::new(config.options.cache);
-        Ok(Self { root, config, cache, name: Vec::new(), complained: 0 })
+        let watch = Watch::new(config.options.watch);
+        Ok(Self { root, watch, config, cache, name: Vec::new(), complained: 0 })
     }
 
     /// The folder's real path.
@@ -159,8 +163,8 @@ impl Site {
         request: &Request<'_>,
         context: &Context<'_>,
     ) -> Response {
-        match self.with_entry(name, context, |entry, root, config| {
-            negotiated(entry, request, root, config, context)
+        match self.with_entry(name, context, |entry, root, watch, config| {
+            negotiated(entry, request, root, watch, config, context)
         }) {
             Ok(response) => response,
             Err(Miss::Slash) => self.add_slash(name, query),
@@ -177,21 +181,21 @@ impl Site {
         &mut self,
         name: &[u8],
         context: &Context<'_>,
-        answer: impl FnOnce(&mut Entry, &Root, &Config) -> T,
+        answer: impl FnOnce(&mut Entry, &Root, &mut Watch, &Config) -> T,
     ) -> Result<T, Miss> {
         if let Some(place) = self.cache.find(name) {
             let entry = self.cache.get_mut(place);
-            if let Some(entry) =
-                entry.and_then(|entry| entry.is_current(&self.root, context).then_some(entry))
+            if let Some(entry) = entry
+                .and_then(|entry| entry.is_current(&self.root, &mut self.watch, context).then_some(entry))
             {
-                let answer = answer(entry, &self.root, &self.config);
+                let answer = answer(entry, &self.root, &mut self.watch, &self.config);
                 self.cache.reweigh(place);
                 return Ok(answer);
             }
             self.cache.remove(place);
         }
         let mut entry = self.load(name, context)?;
-        let answer = answer(&mut entry, &self.root, &self.config);
+        let answer = answer(&mut entry, &self.root, &mut self.watch, &self.config);
         self.cache.insert(name, entry);
         Ok(answer)
     }
@@ -260,13 +264,13 @@ impl Site {
     fn not_found(&mut self, name: Option<&[u8]>, request: &Request<'_>, context: &Context<'_>) -> Response {
         if self.config.options.spa
             && name.is_some_and(|name| is_page(name, request.headers))
-            && let Ok(response) = self.with_entry(b"", context, |entry, root, config| {
-                negotiated(entry, request, root, config, context)
+            && let Ok(response) = self.with_entry(b"", context, |entry, root, watch, config| {
+                negotiated(entry, request, root, watch, config, context)
             })
         {
             return response;
         }
-        let page = self.with_entry(NOT_FOUND_PAGE.as_bytes(), context, |entry, _, config| {
+        let page = self.with_entry(NOT_FOUND_PAGE.as_bytes(), context, |entry, _, _, config| {
             let Representation { content, content_type, .. } = entry.plain();
             let fields = format!("Content-Type: {content_type}\r\n{}", config.common);
             Response {
@@ -318,13 +322,14 @@ fn negotiated(
     entry: &mut Entry,
     request: &Request<'_>,
     root: &Root,
+    watch: &mut Watch,
     config: &Config,
     context: &Context<'_>,
 ) -> Response {
     let headers = request.headers;
     let wishes = Wishes::read(headers);
     let chosen = if wishes.codings {
-        entry.choose(&Accepted::read(headers), root, config, context)
+        entry.choose(&Accepted::read(headers), root, watch, config, context)
     } else {
         entry.plain()
     };

@@ -38,6 +38,9 @@ pub struct Options {
     pub mime: Vec<(String, String)>,
     /// What the cache may hold.
     pub cache: CacheLimits,
+    /// Let the kernel tell what changes (Linux, inotify(7)) instead of looking at each file for each request. Off where
+    /// a site is copied by fork(2): each copy would need what a user has 128 of. Default: on.
+    pub watch: bool,
 }
 
 impl Options {
@@ -58,6 +61,7 @@ impl Options {
             cache_control: None,
             mime: Vec::new(),
             cache: CacheLimits::default(),
+            watch: true,
         }
     }
 }

@@ -8,6 +8,7 @@
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
@@ -154,6 +155,11 @@ impl Root {
     /// Its real path.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The folder itself.
+    pub(super) fn folder(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
     }
 
     /// One system call, no allocation: which file does this name lead to *now*? Links are followed wherever they

@@ -121,6 +121,197 @@ fn renamed_directories_and_swapped_links_are_seen() {
     assert_eq!(folder.get("/current/f").status(), 404);
 }
 
+/// Whether the kernel tells this process what happens to a file; `None` where it cannot be relied on to tell.
+#[cfg(target_os = "linux")]
+fn is_watched(path: &std::path::Path) -> Option<bool> {
+    use std::os::unix::fs::MetadataExt;
+    const LOCAL: [i64; 5] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0x0102_1994];
+    #[allow(clippy::unnecessary_cast, reason = "the field's type differs between systems")]
+    let kind = rustix::fs::statfs(path).unwrap().f_type as i64;
+    let inode = format!(" ino:{:x} ", fs::metadata(path).unwrap().ino());
+    let watched = fs::read_dir("/proc/self/fdinfo")
+        .unwrap()
+        .filter_map(|entry| fs::read_to_string(entry.unwrap().path()).ok())
+        .any(|text| text.lines().any(|line| line.starts_with("inotify ") && line.contains(&inode)));
+    LOCAL.contains(&kind).then_some(watched)
+}
+
+#[cfg(target_os = "linux")]
+impl Folder {
+    /// Asks for a file now and a second later: from then on the kernel tells what happens to it.
+    fn get_until_watched(&mut self, target: &str) {
+        self.get(target);
+        self.later(std::time::Duration::from_secs(1));
+        self.get(target);
+        assert_ne!(is_watched(&self.at(target.trim_start_matches('/'))), Some(false), "{target}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_asked_for_longer_than_a_second_is_watched_and_nothing_else_is() {
+    let mut folder = Folder::with(|options| options.cache.entries = 1);
+    folder.write("deep/er/hot", "x");
+    folder.write_settled("deep/er/cold", "x");
+    std::os::unix::fs::symlink("hot", folder.at("deep/er/link")).unwrap();
+    folder.get_until_watched("/deep/er/hot");
+    for name in ["", "deep", "deep/er"] {
+        assert_ne!(is_watched(&folder.at(name)), Some(false), "{name}");
+    }
+    assert_ne!(is_watched(&folder.at("deep/er/cold")), Some(true));
+    // What leaves the cache is no longer watched, nor what only led to it.
+    folder.get("/deep/er/cold");
+    assert_ne!(is_watched(&folder.at("deep/er/hot")), Some(true));
+    assert_ne!(is_watched(&folder.at("deep/er")), Some(true));
+    // A link may be turned round where nobody tells.
+    folder.get("/deep/er/link");
+    folder.later(std::time::Duration::from_secs(1));
+    folder.get("/deep/er/link");
+    assert_ne!(is_watched(&folder.at("deep/er/hot")), Some(true));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn every_change_of_what_is_watched_is_seen_by_the_next_request() {
+    let mut folder = Folder::with(|options| options.index.push("index.htm".into()));
+    folder.write("a/b/f", "1");
+    folder.write_settled("a/b/index.htm", "1");
+    let kept_open = fs::File::options().append(true).open(folder.at("a/b/f")).unwrap();
+    type Change<'a> = (&'a str, &'a dyn Fn(&Folder));
+    let changes: [Change<'_>; 15] = [
+        ("written and kept open", &|_| std::io::Write::write_all(&mut &kept_open, b"2").unwrap()),
+        ("written", &|folder| folder.write("a/b/f", "2")),
+        ("appended", &|folder| {
+            use std::io::Write;
+            fs::File::options().append(true).open(folder.at("a/b/f")).unwrap().write_all(b"3").unwrap();
+        }),
+        ("cut", &|folder| {
+            fs::File::options().write(true).open(folder.at("a/b/f")).unwrap().set_len(1).unwrap();
+        }),
+        ("touched", &|folder| {
+            let file = fs::File::options().append(true).open(folder.at("a/b/f")).unwrap();
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        }),
+        ("not readable any more", &|folder| {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(folder.at("a/b/f"), fs::Permissions::from_mode(0o200)).unwrap();
+        }),
+        ("replaced", &|folder| {
+            folder.write("a/new", "4");
+            fs::rename(folder.at("a/new"), folder.at("a/b/f")).unwrap();
+        }),
+        ("written by another name", &|folder| {
+            fs::hard_link(folder.at("a/b/f"), folder.at("other")).unwrap();
+            folder.write("other", "5");
+        }),
+        ("removed", &|folder| fs::remove_file(folder.at("a/b/f")).unwrap()),
+        ("made again", &|folder| folder.write("a/b/f", "6")),
+        ("its folder replaced", &|folder| {
+            folder.write("c/f", "7");
+            fs::rename(folder.at("a/b"), folder.at("old")).unwrap();
+            fs::rename(folder.at("c"), folder.at("a/b")).unwrap();
+        }),
+        ("the folder above replaced by a link", &|folder| {
+            folder.write("d/b/f", "8");
+            fs::rename(folder.at("a"), folder.at("older")).unwrap();
+            std::os::unix::fs::symlink("d", folder.at("a")).unwrap();
+        }),
+        ("the link turned round", &|folder| {
+            folder.write("e/b/f", "9");
+            fs::remove_file(folder.at("a")).unwrap();
+            std::os::unix::fs::symlink("e", folder.at("a")).unwrap();
+        }),
+        ("a folder again", &|folder| {
+            fs::remove_file(folder.at("a")).unwrap();
+            fs::rename(folder.at("e"), folder.at("a")).unwrap();
+        }),
+        ("an earlier index beside it", &|folder| folder.write("a/b/index.html", "10")),
+    ];
+    for (what, change) in changes {
+        for _ in 0..2 {
+            folder.later(std::time::Duration::from_secs(1));
+            folder.get("/a/b/f");
+            folder.get("/a/b/");
+        }
+        change(&folder);
+        // Asked before the test itself opens the file: that must not be what is told.
+        let answer = folder.get("/a/b/f");
+        let f = fs::read(folder.at("a/b/f")).ok();
+        assert_eq!((answer.status() == 200).then(|| answer.body()), f, "{what}");
+        let answer = folder.get("/a/b/");
+        let index =
+            ["a/b/index.html", "a/b/index.htm"].iter().find_map(|name| fs::read(folder.at(name)).ok());
+        if index.is_some() {
+            assert_eq!(Some(answer.body()), index, "{what}");
+        }
+        settle();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_neighbour_that_appears_changes_or_vanishes_is_seen_though_it_is_watched() {
+    let mut folder = Folder::new();
+    folder.write_settled("f.txt", "plain");
+    let gzip = [("Accept-Encoding", "br, gzip")];
+    let coding = |folder: &mut Folder| {
+        for _ in 0..3 {
+            folder.ask("GET", "/f.txt", &gzip);
+            folder.later(std::time::Duration::from_secs(1));
+        }
+        // What was found in this second is relied on from here.
+        folder.ask("GET", "/f.txt", &gzip);
+    };
+    coding(&mut folder);
+    folder.write("f.txt.gz", "made up");
+    assert_eq!(folder.ask("GET", "/f.txt", &gzip).text(), "made up");
+    settle();
+    coding(&mut folder);
+    assert_ne!(is_watched(&folder.at("f.txt.gz")), Some(false));
+    folder.write("f.txt.gz", "made UP");
+    assert_eq!(folder.ask("GET", "/f.txt", &gzip).text(), "made UP");
+    settle();
+    coding(&mut folder);
+    folder.write("f.txt.br", "better");
+    assert_eq!(folder.ask("GET", "/f.txt", &gzip).text(), "better");
+    settle();
+    coding(&mut folder);
+    fs::remove_file(folder.at("f.txt.br")).unwrap();
+    assert_eq!(folder.ask("GET", "/f.txt", &gzip).text(), "made UP");
+    fs::remove_file(folder.at("f.txt.gz")).unwrap();
+    assert_eq!(folder.ask("GET", "/f.txt", &gzip).text(), "plain");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_in_which_too_much_happens_is_no_longer_watched_and_never_stale() {
+    let mut folder = Folder::new();
+    folder.write_settled("quiet", "x");
+    folder.get_until_watched("/quiet");
+    // Within one second of the wall clock, or in two, of which one has more than half of this.
+    for number in 0..300_u32 {
+        folder.write(&format!("new-{number}"), "");
+        assert_eq!(folder.get("/quiet").text(), "x");
+    }
+    assert_ne!(is_watched(&folder.at("quiet")), Some(true));
+    folder.write("quiet", "y");
+    assert_eq!(folder.get("/quiet").text(), "y");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_site_that_is_not_to_watch_does_not() {
+    let mut folder = Folder::with(|options| options.watch = false);
+    folder.write_settled("f", "x");
+    for _ in 0..3 {
+        assert_eq!(folder.get("/f").text(), "x");
+        folder.later(std::time::Duration::from_secs(1));
+    }
+    assert_ne!(is_watched(&folder.at("f")), Some(true));
+    folder.write("f", "y");
+    assert_eq!(folder.get("/f").text(), "y");
+}
+
 #[test]
 fn many_files_do_not_use_up_descriptors_or_memory() {
     let mut folder = Folder::with(|options| {
@@ -165,6 +356,7 @@ enum Step {
     Remove(usize),
     Rename(usize, usize),
     Link(usize, usize),
+    RenameFolder,
     Settle,
     Later,
     Get(usize),
@@ -183,8 +375,9 @@ fn step() -> impl proptest::strategy::Strategy<Value = Step> {
         1 => name().prop_map(Step::Remove),
         1 => (name(), name()).prop_map(|(from, to)| Step::Rename(from, to)),
         1 => (name(), name()).prop_map(|(from, to)| Step::Link(from, to)),
-        1 => Just(Step::Settle),
-        1 => Just(Step::Later),
+        1 => Just(Step::RenameFolder),
+        2 => Just(Step::Settle),
+        2 => Just(Step::Later),
         6 => name().prop_map(Step::Get),
         4 => name().prop_map(Step::GetGzip),
     ]
@@ -217,6 +410,13 @@ proptest::proptest! {
                 }
                 Step::Link(from, to) => {
                     let _ = std::os::unix::fs::symlink(folder.at(NAMES[from]), folder.at(NAMES[to]));
+                }
+                Step::RenameFolder => {
+                    // There and back: other files stand at the same names.
+                    let _ = fs::create_dir(folder.at("other"));
+                    fs::rename(folder.at("dir"), folder.at("moved")).unwrap();
+                    fs::rename(folder.at("other"), folder.at("dir")).unwrap();
+                    fs::rename(folder.at("moved"), folder.at("other")).unwrap();
                 }
                 Step::Settle => settle(),
                 Step::Later => folder.later(std::time::Duration::from_secs(1)),
