@@ -2,24 +2,26 @@
 //! every read with the same octets. No parsing, no file, no timeouts, no log: what is left is the kernel and the loop,
 //! so no server built on this loop can be faster. Measured side by side with ours.
 //!
-//! As a server, for other load generators: `cargo bench --bench limit -- --serve PORT [--close]`. With `--close` it
-//! ends each connection after one answer.
+//! As a server, for other load generators: `cargo bench --bench limit -- --serve PORT [--length N] [--close]`. With
+//! `--length` the body has so many octets, with `--close` it ends each connection after one answer. Each blank line
+//! counts as a request, so it must come in one read with what follows it.
 //!
-//! What it cannot do: pipelined requests get one answer for each *read*, and a client that does not take its answer
-//! at once loses its connection.
+//! As a client, for other servers: `… -- --ask ADDRESS PATH LENGTH CONNECTIONS DEPTH SECONDS` prints what it has seen
+//! as a line of JSON. DEPTH: requests sent together.
 
 mod common;
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use common::asking::Asking;
+use common::asking::{Asking, Question};
 use common::samples::Samples;
 use common::serving::{self, LENGTH, Serving};
+use memchr::memmem;
 use wouldblock::net::{HOT_FOR, QUIET_SLICE_BUSY, QUIET_SLICE_IDLE};
 
 /// How many ask at once.
@@ -32,15 +34,52 @@ fn main() -> io::Result<()> {
     if common::was_holder() {
         return Ok(());
     }
-    let arguments: Vec<_> = std::env::args().collect();
-    if let Some(at) = arguments.iter().position(|argument| argument == "--serve") {
-        let port = arguments.get(at + 1).and_then(|port| port.parse().ok());
-        let port = port.ok_or_else(|| io::Error::other("usage: --serve PORT [--close]"))?;
-        return serve(port, arguments.iter().any(|argument| argument == "--close"));
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).filter(|&word| word != "--bench").collect();
+    match arguments[..] {
+        ["--serve", port, ref more @ ..] => {
+            let length = match *more {
+                ["--length", length, ..] => number(length)?,
+                _ => LENGTH,
+            };
+            return serve(number(port)?, length, more.contains(&"--close"));
+        }
+        ["--ask", address, path, length, connections, depth, seconds] => {
+            let question = Question { path, length: number(length)?, depth: number(depth)? };
+            return ask(number(address)?, number(connections)?, &question, number(seconds)?);
+        }
+        [first @ ("--serve" | "--ask"), ..] => {
+            return Err(io::Error::other(format!("{first} needs other arguments: see the top of limit.rs")));
+        }
+        _ => {}
     }
     let mut criterion = common::criterion();
     side_by_side(&mut criterion);
     criterion.final_summary();
+    Ok(())
+}
+
+fn number<T: std::str::FromStr>(word: &str) -> io::Result<T> {
+    word.parse().map_err(|_| io::Error::other(format!("not understood: {word}")))
+}
+
+/// A second to warm up: the file in every cache, the branches predicted.
+fn ask(address: SocketAddr, connections: usize, question: &Question<'_>, seconds: f64) -> io::Result<()> {
+    let mut asking = Asking::with(address, connections, question)?;
+    asking.ask_for(Duration::from_secs(1))?;
+    println!("warm");
+    io::stdin().read_line(&mut String::new())?;
+    let asked = asking.ask_for(Duration::from_secs_f64(seconds))?;
+    let microseconds = |quantile| asked.latencies.value_at_quantile(quantile) as f64 / 1e3;
+    println!(
+        "{{\"requests\":{},\"microseconds\":{},\"bytes\":{},\"reconnected\":{},\"p50\":{:.1},\"p99\":{:.1}}}",
+        asked.requests,
+        asked.took.as_micros(),
+        asked.octets,
+        asked.reconnected,
+        microseconds(0.5),
+        microseconds(0.99)
+    );
     Ok(())
 }
 
@@ -95,6 +134,8 @@ fn print_ratios(samples: &Samples) {
 struct Seat {
     socket: TcpStream,
     active_at: Instant,
+    /// Octets of answers that the socket has not taken yet.
+    owed: usize,
 }
 
 enum Turn {
@@ -103,12 +144,12 @@ enum Turn {
     Over,
 }
 
-fn serve(port: u16, close: bool) -> io::Result<()> {
+fn serve(port: u16, length: usize, close: bool) -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     rustix::net::listen(&listener, 4096)?; // the standard library asks for 128 places
     listener.set_nonblocking(true)?;
-    eprintln!("serving 1 KiB on http://{}/", listener.local_addr()?);
-    let answer = answer(close);
+    eprintln!("serving {length} octets on http://{}/", listener.local_addr()?);
+    let answer = answer(length, close);
     let mut buffer = [0; 16 * 1024];
     let mut seats: Vec<Seat> = Vec::new();
     let (mut hot, mut cursor, mut worked) = (0, 0, false);
@@ -120,7 +161,7 @@ fn serve(port: u16, close: bool) -> io::Result<()> {
                 Ok((socket, _)) => {
                     socket.set_nonblocking(true)?;
                     socket.set_nodelay(true)?;
-                    seats.push(Seat { socket, active_at: now });
+                    seats.push(Seat { socket, active_at: now, owed: 0 });
                     let last = seats.len() - 1;
                     seats.swap(hot, last);
                     hot += 1;
@@ -174,31 +215,49 @@ fn ask_quiet(seats: &mut [Seat], hot: &mut usize, cursor: &mut usize, slice: usi
     }
 }
 
-/// One read; whatever came, the answer.
+/// One read, and an answer for each blank line; or the rest of what was owed.
 #[inline]
-fn turn(seat: &mut Seat, buffer: &mut [u8], answer: &[u8], close: bool, now: Instant) -> Turn {
-    match seat.socket.read(buffer) {
-        Ok(n) if n > 0 => {
-            seat.active_at = now;
-            match seat.socket.write(answer) {
-                Ok(n) if n == answer.len() && !close => Turn::Worked,
-                _ => Turn::Over,
+fn turn(seat: &mut Seat, buffer: &mut [u8], answers: &Answers, close: bool, now: Instant) -> Turn {
+    if seat.owed == 0 {
+        match seat.socket.read(buffer) {
+            Ok(n) if n > 0 => {
+                seat.active_at = now;
+                let requests = memmem::find_iter(&buffer[..n], b"\r\n\r\n").count();
+                seat.owed = requests * answers.one;
             }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Turn::Idle,
+            _ => return Turn::Over,
+        }
+    }
+    // All answers are alike: how many octets are still owed tells where the next begins.
+    let from = (answers.one - seat.owed % answers.one) % answers.one;
+    let to = answers.octets.len().min(from + seat.owed);
+    match seat.socket.write(&answers.octets[from..to]) {
+        Ok(n) => {
+            seat.owed -= n;
+            if close && seat.owed == 0 { Turn::Over } else { Turn::Worked }
         }
         Err(error) if error.kind() == ErrorKind::WouldBlock => Turn::Idle,
-        _ => Turn::Over,
+        Err(_) => Turn::Over,
     }
 }
 
+/// Several answers in a row, for requests that come together.
+struct Answers {
+    octets: Vec<u8>,
+    one: usize,
+}
+
 /// As long as what our server says about a small text file.
-fn answer(close: bool) -> Vec<u8> {
+fn answer(length: usize, close: bool) -> Answers {
     let connection = if close { "Connection: close\r\n" } else { "" };
     let mut answer = format!(
-        "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: {LENGTH}\r\n{connection}\
+        "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: {length}\r\n{connection}\
          Content-Type: text/plain; charset=utf-8\r\nETag: \"0123456789abcdef\"\r\n\
          Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\nAccept-Ranges: bytes\r\nCache-Control: no-cache\r\n\r\n"
     )
     .into_bytes();
-    answer.resize(answer.len() + LENGTH, b'x');
-    answer
+    answer.resize(answer.len() + length, b'x');
+    let one = answer.len();
+    Answers { octets: answer.repeat((64 * 1024 / one).clamp(1, 16)), one }
 }

@@ -17,6 +17,7 @@ benches/peers/run.sh [options]
   --repeats N         how often every cell is measured (default 3)
   --scenario A,B      only these: 1k-1 1k-16 1k-64 1k-256 silent-16 100k-16 10m-4 new-16 pipelined-16
   --only A,B          only these: nginx lighttpd h2o spin backoff park limit
+  --client C          spin: ours (default), wrk: wrk. New connections are always made by wrk
   --silent N          silent connections in silent-16 (default 10000; fewer if descriptors do not suffice)
   --wouldblock FILE   this binary of ours instead of building one
   --limit FILE        this binary of the bench `limit` instead of building one
@@ -26,14 +27,14 @@ TEXT
 
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
-seconds=3 repeats=3 silent=10000 ours='' limit='' out="$here/results"
+seconds=3 repeats=3 silent=10000 client=spin ours='' limit='' out="$here/results"
 scenarios=1k-1,1k-16,1k-64,1k-256,silent-16,100k-16,10m-4,new-16,pipelined-16
 servers=nginx,lighttpd,h2o,spin,backoff,park,limit
 while [ $# -gt 0 ]; do
     case $1 in
     --quick) seconds=1 repeats=1 ;;
     -h | --help) usage && exit 0 ;;
-    --seconds | --repeats | --scenario | --only | --silent | --wouldblock | --limit | --out)
+    --seconds | --repeats | --scenario | --only | --silent | --client | --wouldblock | --limit | --out)
         [ $# -gt 1 ] || { echo "$1 needs a value; see --help" >&2 && exit 2; }
         case $1 in
         --seconds) seconds=$2 ;;
@@ -41,6 +42,7 @@ while [ $# -gt 0 ]; do
         --scenario) scenarios=$2 ;;
         --only) servers=$2 ;;
         --silent) silent=$2 ;;
+        --client) client=$2 ;;
         --wouldblock) ours=$2 ;;
         --limit) limit=$2 ;;
         --out) out=$2 ;;
@@ -52,6 +54,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
+case $client in spin | wrk) ;; *) echo "unknown client: $client; see --help" >&2 && exit 2 ;; esac
 for tool in wrk curl python3 taskset; do
     command -v "$tool" >/dev/null || { echo "$tool is needed and not installed" >&2 && exit 2; }
 done
@@ -64,7 +67,7 @@ if [ -z "$ours" ] && { wants spin || wants backoff || wants park; }; then
     cargo build --release --quiet --manifest-path "$project/Cargo.toml"
     ours=${CARGO_TARGET_DIR:-$project/target}/release/wouldblock
 fi
-if [ -z "$limit" ] && wants limit; then
+if [ -z "$limit" ] && { wants limit || [ "$client" = spin ]; }; then
     limit=$(cargo bench --quiet --manifest-path "$project/Cargo.toml" --bench limit --no-run --message-format=json |
         python3 -c 'import json, sys
 messages = list(map(json.loads, sys.stdin)) # all of them: cargo does not like a closed pipe
@@ -95,7 +98,7 @@ else
 fi
 
 work=$(mktemp -d)
-server_pid='' holder_pid=''
+server_pid='' holder_pid='' asker_pid=''
 stop_server() {
     [ -n "$server_pid" ] || return 0
     kill -TERM "$server_pid" 2>/dev/null || true
@@ -113,7 +116,7 @@ stop_holder() {
     wait "$holder_pid" 2>/dev/null || true
     holder_pid=''
 }
-trap 'stop_holder; stop_server; rm -rf "$work"' EXIT
+trap '[ -z "$asker_pid" ] || kill "$asker_pid" 2>/dev/null; stop_holder; stop_server; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
 mkdir -p "$work/root" "$out"
@@ -199,18 +202,13 @@ command_of() { # server port scenario; the command goes to the array `line`
     h2o) line=(h2o -c "$work/h2o.conf") ;;
     spin | backoff | park) line=("$ours" "$work/root" --bind 127.0.0.1 --port "$2" --quiet --idle "$1") ;;
     limit)
-        line=("$limit" --serve "$2")
+        line=("$limit" --serve "$2" --length "$size")
         [ "$3" != new-16 ] || line+=(--close)
         ;;
     esac
 }
 
 # ---- one cell ------------------------------------------------------------------------------------------------------
-
-# The limit has one fixed answer of 1 KiB and does not read what it is asked.
-applies() { # server scenario
-    case $1,$2 in limit,100k-16 | limit,10m-4 | limit,pipelined-16) false ;; *) true ;; esac
-}
 
 shape_of() { # scenario → file, connections, pipeline depth, whether each request has a connection of its own
     depth=1 close='' file=1k.txt
@@ -251,13 +249,42 @@ free_port() {
     while port=$((port + 1)) && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
 }
 
-load() { # seconds
+by_wrk() { # seconds
     DEPTH=$depth CLOSE=$close "${on_client[@]}" wrk -t1 -c"$connections" -d"$1s" --timeout 5s \
         -s "$here/wrk.lua" "http://127.0.0.1:$port/$file" | sed -n 's/^RESULT //p'
 }
 
+# A second to warm up: the file in every cache, the branches predicted. Then the load, in `result`, and the server's
+# processor time meanwhile, in `spent`.
+load() {
+    local warm before steal_before
+    result='' spent=0
+    if [ "$client" = wrk ] || [ "$close" = yes ]; then
+        by_wrk 1 >/dev/null
+        before=$(processor_time "$server_pid") steal_before=$(stolen)
+        result=$(by_wrk "$seconds")
+    else
+        coproc ASKER { exec "${on_client[@]}" "$limit" --ask "127.0.0.1:$port" "/$file" "$size" "$connections" \
+            "$depth" "$seconds" 2>"$work/asker.err"; }
+        asker_pid=$ASKER_PID
+        exec {from_asker}<&"${ASKER[0]}" {to_asker}>&"${ASKER[1]}"
+        exec {ASKER[0]}<&- {ASKER[1]}>&-
+        read -r -u "$from_asker" warm || true
+        before=$(processor_time "$server_pid") steal_before=$(stolen)
+        [ "$warm" != warm ] || echo >&"$to_asker"
+        read -r -u "$from_asker" result || tail -n 1 "$work/asker.err" >&2
+    fi
+    spent=$(($(processor_time "$server_pid") - before))
+    steal=$(($(stolen) - steal_before))
+    if [ -n "$asker_pid" ]; then
+        exec {to_asker}>&- {from_asker}<&-
+        wait "$asker_pid" 2>/dev/null || true
+        asker_pid=''
+    fi
+}
+
 measure() { # repeat server scenario → a line of JSON
-    local repeat=$1 server=$2 scenario=$3 line answer held=0 alive=0 before after steal result
+    local repeat=$1 server=$2 scenario=$3 line answer held=0 alive=0 steal result spent
     shape_of "$scenario"
     free_port
     configure "$server" "$port"
@@ -281,18 +308,13 @@ measure() { # repeat server scenario → a line of JSON
         exec {HOLDER[0]}<&- {HOLDER[1]}>&-
         read -r -u "$from_holder" held
     fi
-    load 1 >/dev/null # warm: the file in every cache, the branches predicted
-    steal=$(stolen)
-    before=$(processor_time "$server_pid")
-    result=$(load "$seconds")
-    after=$(processor_time "$server_pid")
-    steal=$(($(stolen) - steal))
+    load
     if [ "$scenario" = silent-16 ]; then
         echo >&"$to_holder"
         read -r -u "$from_holder" alive
     fi
-    printf '{"repeat":%d,"server":"%s","scenario":"%s","connections":%d,"size":%d,"processor_ns":%s,"memory_kib":%s,"steal_ticks":%d,"silent_held":%d,"silent_alive":%d,"wrk":%s}\n' \
-        "$repeat" "$server" "$scenario" "$connections" "$size" "$((after - before))" "$(memory_kib "$server_pid")" \
+    printf '{"repeat":%d,"server":"%s","scenario":"%s","connections":%d,"size":%d,"processor_ns":%s,"memory_kib":%s,"steal_ticks":%d,"silent_held":%d,"silent_alive":%d,"load":%s}\n' \
+        "$repeat" "$server" "$scenario" "$connections" "$size" "$spent" "$(memory_kib "$server_pid")" \
         "$steal" "$held" "$alive" "${result:-null}" >>"$work/cells.jsonl"
     stop_holder
     stop_server
@@ -304,9 +326,7 @@ measure() { # repeat server scenario → a line of JSON
 for repeat in $(seq "$repeats"); do
     for scenario in ${scenarios//,/ }; do
         shape_of "$scenario"
-        for server in $present; do
-            ! applies "$server" "$scenario" || echo "$repeat $server $scenario"
-        done
+        for server in $present; do echo "$repeat $server $scenario"; done
     done | shuf >>"$work/cells"
 done
 : >"$work/cells.jsonl"
@@ -330,4 +350,4 @@ versions=$(
     done | paste -sd, | sed 's/,/, /g'
 )
 python3 "$here/report.py" "$work/cells.jsonl" "$out" --seconds "$seconds" --commit "$commit" --versions "$versions" \
-    --pinned "$([ "$last" -gt 0 ] && echo "server on core $last, wrk on core 0" || echo "one core")"
+    --client "$client" --pinned "$([ "$last" -gt 0 ] && echo "server on core $last, client on core 0" || echo "one core")"
