@@ -14,6 +14,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 /// `park` answers 28 µs after `spin` (medians 41 and 13 µs, `benches/results/2026-11-21.json`): within a factor of 2.
 pub const SPIN_FOR: Duration = Duration::from_micros(50);
 
+/// What one more descriptor adds to poll(2), about: 10,000 of them take 3 ms, because their sockets are in no cache.
+/// So `park` beside a crowd spins longer before it asks about all of it.
+const DESCRIPTOR_COSTS: Duration = Duration::from_nanos(300);
+
 /// `backoff` yields this often between spinning and sleeping.
 const YIELDS: u32 = 5;
 
@@ -187,6 +191,8 @@ pub struct Idle {
     since: Option<Instant>,
     yields: u32,
     next_sleep: Duration,
+    /// Descriptors that the last `park` has watched.
+    watched: u32,
 }
 
 impl Idle {
@@ -197,7 +203,7 @@ impl Idle {
         if let Err(error) = nix::sys::prctl::set_timerslack(1) {
             log::debug!("timer slack stays as it is, short sleeps will be longer: {error}");
         }
-        Self { strategy, since: None, yields: 0, next_sleep: FIRST_SLEEP }
+        Self { strategy, since: None, yields: 0, next_sleep: FIRST_SLEEP, watched: 0 }
     }
 
     /// The strategy carried out.
@@ -226,19 +232,19 @@ impl Idle {
             IdleStrategy::Sleep(time) => sleep(time, resting),
             IdleStrategy::Backoff(cap) => self.back_off(cap, resting),
             IdleStrategy::Park => {
-                if self.has_spun() {
-                    park(resting);
+                if self.has_spun(spins_before_park(self.watched)) {
+                    self.watched = park(resting);
                     self.since = None;
                 }
             }
         }
     }
 
-    /// Whether there has been no work for [`SPIN_FOR`].
-    fn has_spun(&mut self) -> bool {
+    /// Whether there has been no work for so long.
+    fn has_spun(&mut self, time: Duration) -> bool {
         let now = Instant::now();
         match self.since {
-            Some(since) => now - since >= SPIN_FOR,
+            Some(since) => now - since >= time,
             None => {
                 self.since = Some(now);
                 self.yields = 0;
@@ -249,7 +255,7 @@ impl Idle {
     }
 
     fn back_off(&mut self, cap: Duration, resting: &mut impl Resting) {
-        if !self.has_spun() {
+        if !self.has_spun(SPIN_FOR) {
             return;
         }
         if self.yields < YIELDS {
@@ -276,7 +282,13 @@ fn sleep(time: Duration, resting: &mut impl Resting) {
     resting.rested(Rest::Slept(time, slept));
 }
 
-fn park(resting: &mut impl Resting) {
+/// How long `park` spins before it asks about so many descriptors.
+fn spins_before_park(descriptors: u32) -> Duration {
+    SPIN_FOR.max(DESCRIPTOR_COSTS * descriptors)
+}
+
+/// Returns how many descriptors it has watched.
+fn park(resting: &mut impl Resting) -> u32 {
     resting.before_sleep();
     let start = Instant::now();
     let timeout = resting.deadline(start).map(|deadline| deadline.saturating_duration_since(start));
@@ -289,6 +301,7 @@ fn park(resting: &mut impl Resting) {
         resting.woken(&ready);
     }
     resting.rested(Rest::Parked(start.elapsed(), count));
+    u32::try_from(ready.len()).unwrap_or(u32::MAX)
 }
 
 /// ppoll(2); an error (EINTR, or too many descriptors) is a wait that ended early.
@@ -351,6 +364,13 @@ mod tests {
             Idle::new(strategy.parse().unwrap()).idle(1, &mut counted);
             assert_eq!(counted.rests, [], "{strategy}");
         }
+    }
+
+    #[test]
+    fn park_beside_a_crowd_spins_for_as_long_as_asking_about_it_takes() {
+        assert_eq!(spins_before_park(0), SPIN_FOR);
+        assert_eq!(spins_before_park(100), SPIN_FOR, "few cost less than a sleep");
+        assert_eq!(spins_before_park(10_000), Duration::from_millis(3));
     }
 
     #[test]
