@@ -10,6 +10,7 @@ mod compare; // a tiny matrix measured, counted by both sides, told in two langu
 mod course; // the course's servers with their bugs: exactly these rules go red
 #[cfg(target_os = "linux")]
 mod flood; // the real binary under crowds, storms, no descriptors, no disk, signals
+mod fuzz; // the laws that the fuzzer looks for exceptions to, held by its corpus bent in many ways
 mod lifecycle; // the loop stepped in the test's thread, its clock moved: keep-alive, deadlines, half-close, crowds
 mod live; // below /_loop/: what a page sees of the loop, what it may change, and who may not
 mod models; // every I/O model through one list of scenarios, and what each does differently
