@@ -63,10 +63,10 @@ fn number<T: std::str::FromStr>(word: &str) -> io::Result<T> {
     word.parse().map_err(|_| io::Error::other(format!("not understood: {word}")))
 }
 
-/// A second to warm up: the file in every cache, the branches predicted.
+/// First up to a second to warm up: the file in every cache, the branches predicted.
 fn ask(address: SocketAddr, connections: usize, question: &Question<'_>, seconds: f64) -> io::Result<()> {
     let mut asking = Asking::with(address, connections, question)?;
-    asking.ask_for(Duration::from_secs(1))?;
+    asking.ask_for(Duration::from_secs_f64(seconds.min(1.0)))?;
     println!("warm");
     io::stdin().read_line(&mut String::new())?;
     let asked = asking.ask_for(Duration::from_secs_f64(seconds))?;
@@ -181,7 +181,7 @@ fn serve(port: u16, length: usize, close: bool) -> io::Result<()> {
                     worked = true;
                     place += 1;
                 }
-                Turn::Idle if now >= seats[place].active_at + HOT_FOR => {
+                Turn::Idle if seats[place].owed == 0 && now >= seats[place].active_at + HOT_FOR => {
                     hot -= 1;
                     seats.swap(place, hot);
                 }

@@ -34,6 +34,9 @@ PEERS = ("nginx", "lighttpd", "h2o")
 OURS = ("spin", "backoff", "park")
 
 
+# Of the best reference: below this the machine was in a bad minute, and what was measured then does not count.
+GOOD_MINUTE = 0.9
+
 # No head of any of these servers is longer; so many answers can be under way when the time is over.
 HEAD_OCTETS = 2048
 PIPELINE = 16
@@ -76,6 +79,11 @@ def read(path):
             cell["rate"] = load["requests"] * 1e6 / load["microseconds"]
             cell["cpu_us"] = cell["processor_ns"] / 1e3 / load["requests"]
             cells.setdefault(key, []).append(cell)
+    best = max((cell["reference"] for group in cells.values() for cell in group), default=0)
+    for key, group in cells.items():
+        good = [cell for cell in group if cell["reference"] >= best * GOOD_MINUTE]
+        bad += [(*key, "the machine was slower")] * (len(group) - len(good)) if good else [(*key, "all in bad minutes, but kept")]
+        cells[key] = good or group
     return cells, bad
 
 
@@ -148,7 +156,7 @@ def main():
             row = [show(cells[server, scenario]) if (server, scenario) in cells else "–" for scenario in scenarios]
             lines.append(f"| {SERVERS[server]} | " + " | ".join(row) + " |")
     if bad:
-        lines += ["", "Thrown away: " + "; ".join(f"{server}, {scenario}: {why}" for server, scenario, why in bad) + "."]
+        lines += ["", "Thrown away: " + "; ".join(f"{server}, {scenario}: {why}" for server, scenario, why in sorted(set(bad))) + "."]
     table = "\n".join(lines) + "\n"
     print(table)
     with open(os.path.join(args.out, "table.md"), "w", encoding="utf-8") as file:

@@ -169,11 +169,12 @@ impl Entry {
             return true;
         }
         let due = self.checked.is_due(context);
-        if !due && is_untold(self.watched.as_ref(), watch, context) {
+        let untold = is_untold(self.watched.as_ref(), watch, context);
+        if untold && !due {
             self.checked.batch = context.batch;
             return true;
         }
-        if self.settled && (due || self.watched.is_some()) {
+        if self.settled && !untold && (due || self.watched.is_some()) {
             // Before it is looked at, so that no change falls between the two.
             self.watched = watch.hold(root, &self.name, context);
         }
