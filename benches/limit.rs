@@ -2,9 +2,8 @@
 //! every read with the same octets. No parsing, no file, no timeouts, no log: what is left is the kernel and the loop,
 //! so no server built on this loop can be faster. Measured side by side with ours.
 //!
-//! As a server, for other load generators: `cargo bench --bench limit -- --serve PORT [--length N] [--close]`. With
-//! `--length` the body has so many octets, with `--close` it ends each connection after one answer. Each blank line
-//! counts as a request, so it must come in one read with what follows it.
+//! As a server, for other load generators: `cargo bench --bench limit -- --serve PORT [--close]`. With `--close` it
+//! ends each connection after one answer. Each blank line counts as a request, so it must come in one read.
 //!
 //! As a client, for other servers: `… -- --ask ADDRESS PATH LENGTH CONNECTIONS DEPTH SECONDS` prints what it has seen
 //! as a line of JSON. DEPTH: requests sent together.
@@ -38,11 +37,7 @@ fn main() -> io::Result<()> {
     let arguments: Vec<_> = arguments.iter().map(String::as_str).filter(|&word| word != "--bench").collect();
     match arguments[..] {
         ["--serve", port, ref more @ ..] => {
-            let length = match *more {
-                ["--length", length, ..] => number(length)?,
-                _ => LENGTH,
-            };
-            return serve(number(port)?, length, more.contains(&"--close"));
+            return serve(number(port)?, more.contains(&"--close"));
         }
         ["--ask", address, path, length, connections, depth, seconds] => {
             let question = Question { path, length: number(length)?, depth: number(depth)? };
@@ -144,12 +139,12 @@ enum Turn {
     Over,
 }
 
-fn serve(port: u16, length: usize, close: bool) -> io::Result<()> {
+fn serve(port: u16, close: bool) -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     rustix::net::listen(&listener, 4096)?; // the standard library asks for 128 places
     listener.set_nonblocking(true)?;
-    eprintln!("serving {length} octets on http://{}/", listener.local_addr()?);
-    let answer = answer(length, close);
+    eprintln!("serving 1 KiB on http://{}/", listener.local_addr()?);
+    let answer = answer(close);
     let mut buffer = [0; 16 * 1024];
     let mut seats: Vec<Seat> = Vec::new();
     let (mut hot, mut cursor, mut worked) = (0, 0, false);
@@ -249,15 +244,15 @@ struct Answers {
 }
 
 /// As long as what our server says about a small text file.
-fn answer(length: usize, close: bool) -> Answers {
+fn answer(close: bool) -> Answers {
     let connection = if close { "Connection: close\r\n" } else { "" };
     let mut answer = format!(
-        "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: {length}\r\n{connection}\
+        "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: {LENGTH}\r\n{connection}\
          Content-Type: text/plain; charset=utf-8\r\nETag: \"0123456789abcdef\"\r\n\
          Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\nAccept-Ranges: bytes\r\nCache-Control: no-cache\r\n\r\n"
     )
     .into_bytes();
-    answer.resize(answer.len() + length, b'x');
+    answer.resize(answer.len() + LENGTH, b'x');
     let one = answer.len();
     Answers { octets: answer.repeat((64 * 1024 / one).clamp(1, 16)), one }
 }

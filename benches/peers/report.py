@@ -82,8 +82,10 @@ def read(path):
     best = max((cell["reference"] for group in cells.values() for cell in group), default=0)
     for key, group in cells.items():
         good = [cell for cell in group if cell["reference"] >= best * GOOD_MINUTE]
-        bad += [(*key, "the machine was slower")] * (len(group) - len(good)) if good else [(*key, "all in bad minutes, but kept")]
+        bad += [(*key, "a bad minute of the machine")] * (len(group) - len(good) if good else 0)
         cells[key] = good or group
+        for cell in cells[key]:
+            cell["doubtful"] = not good
     return cells, bad
 
 
@@ -122,7 +124,7 @@ def main():
     cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8")
                 if line.startswith("model name")), platform.machine())
     machine = (f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {cpu}, Linux {platform.release()}, loopback, "
-               f"{args.pinned} ({'ours, which spins' if args.client == 'spin' else 'wrk'}); medians of {repeats} runs of {args.seconds} s, interleaved; "
+               f"{args.pinned} ({'ours, which spins' if args.client == 'spin' else 'wrk'}); medians of up to {repeats} runs of {args.seconds} s, interleaved, bad minutes left out; "
                f"wouldblock {args.commit}; {args.versions}")
 
     lines = [machine, "", "| requests/s | " + " | ".join(names.values()) + " |", "|---|" + "---|" * len(names)]
@@ -135,7 +137,8 @@ def main():
                 continue
             rates = [cell["rate"] for cell in group]
             spread = (max(rates) - min(rates)) / 2 / statistics.median(rates) * 100
-            row.append(f"{thousands(statistics.median(rates))} ±{spread:.0f} %")
+            mark = "\\*" if group[0]["doubtful"] else ""
+            row.append(f"{thousands(statistics.median(rates))}{mark}" + (f" ±{spread:.0f} %" if len(rates) > 1 else ""))
         lines.append(f"| {SERVERS[server]} | " + " | ".join(row) + " |")
     for ours in OURS:
         for name, others in (("best peer", PEERS), ("limit", ("limit",))):
@@ -155,6 +158,8 @@ def main():
         for server in servers:
             row = [show(cells[server, scenario]) if (server, scenario) in cells else "–" for scenario in scenarios]
             lines.append(f"| {SERVERS[server]} | " + " | ".join(row) + " |")
+    if any(cell["doubtful"] for group in cells.values() for cell in group):
+        lines += ["", "\\* only in bad minutes of the machine, which cost up to a third."]
     if bad:
         lines += ["", "Thrown away: " + "; ".join(f"{server}, {scenario}: {why}" for server, scenario, why in sorted(set(bad))) + "."]
     table = "\n".join(lines) + "\n"
