@@ -34,6 +34,9 @@ PEERS = ("nginx", "lighttpd", "h2o")
 OURS = ("spin", "backoff", "park")
 
 
+# Longer bars are cut, and their ratio written, or one scenario would flatten all others.
+LONGEST_BAR = 3
+
 # Of the best reference: below this the machine was in a bad minute, and what was measured then does not count.
 GOOD_MINUTE = 0.9
 
@@ -191,7 +194,7 @@ def plot(cells, servers, scenarios, names, machine):
                 scale = max(scale, ratios[server, scenario])
     if not ratios:
         return "<svg xmlns='http://www.w3.org/2000/svg'/>\n"
-    unit = (width - left - 90) / scale
+    unit = (width - left - 130) / min(scale, LONGEST_BAR)
     for scenario in scenarios:
         group = [server for server in shown if (server, scenario) in ratios]
         if not group:
@@ -201,6 +204,8 @@ def plot(cells, servers, scenarios, names, machine):
         for server in group:
             ratio = ratios[server, scenario]
             rate = thousands(median(cells[server, scenario], "rate"))
+            if ratio > LONGEST_BAR:
+                rate, ratio = f"→ {rate}, {ratio:.1f} ×", LONGEST_BAR
             rows.append(f"<rect x='{left}' y='{y}' width='{ratio * unit:.1f}' height='{bar - 2}' "
                         f"fill='{COLOURS[server]}'/><text class='s' x='{left + ratio * unit + 5:.1f}' "
                         f"y='{y + bar - 3}'>{rate}</text>")
