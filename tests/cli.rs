@@ -207,6 +207,22 @@ fn either_signal_ends_it_with_a_report_and_exit_0_whatever_it_does_when_idle() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn the_memory_reported_is_its_own_and_not_that_of_who_started_it() {
+    let folder = folder();
+    let mut command = Command::new("python3");
+    let become_it = "import os, sys; large = b'x' * (64 << 20); os.execv(sys.argv[1], sys.argv[1:])";
+    command
+        .args(["-c", become_it, env!("CARGO_BIN_EXE_wouldblock")])
+        .arg(folder.path())
+        .args(["-p", "0", "-q"]);
+    let (_, _, report) = Running::spawn(command).stop();
+    let line = report.lines().find_map(|line| line.strip_prefix("memory     ")).unwrap();
+    let kib: usize = line.split(' ').next().unwrap().parse().unwrap();
+    assert!((1_000..48 * 1024).contains(&kib), "{line}");
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let folder = folder();
