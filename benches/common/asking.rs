@@ -123,7 +123,8 @@ impl Asking {
                         Err(error) => return Err(error),
                     }
                 }
-                connection.asked_at = now;
+                // Not `now`: with many connections that is a whole round ago.
+                connection.asked_at = Instant::now();
                 connection.waits = true;
                 connection.socket.write_all(&self.requests)?;
             }

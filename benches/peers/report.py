@@ -101,6 +101,8 @@ def median(cells, what):
 
 
 def latency(group):
+    if any(cell["load"]["p50"] is None for cell in group):
+        return "–"
     p50, p99 = (statistics.median(cell["load"][what] for cell in group) for what in ("p50", "p99"))
     # wrk drops latencies that it thinks impossible, which with pipelines can be nearly all of them.
     return f"{p50:.0f} / {p99:.0f}" if p99 >= p50 else "–"
