@@ -21,7 +21,7 @@ use common::asking::{Asking, Question};
 use common::samples::Samples;
 use common::serving::{self, LENGTH, Serving};
 use memchr::memmem;
-use wouldblock::net::{HOT_FOR, QUIET_SLICE_BUSY, QUIET_SLICE_IDLE};
+use wouldblock::net::{HOT_FOR, Pace};
 
 /// How many ask at once.
 const CLIENTS: [usize; 3] = [1, 16, 64];
@@ -149,6 +149,7 @@ fn serve(port: u16, close: bool) -> io::Result<()> {
     let mut seats: Vec<Seat> = Vec::new();
     let (mut hot, mut cursor, mut worked) = (0, 0, false);
     let mut next_accept = Instant::now();
+    let mut pace = Pace::new(next_accept);
     loop {
         let now = Instant::now();
         if now >= next_accept {
@@ -165,8 +166,10 @@ fn serve(port: u16, close: bool) -> io::Result<()> {
             }
         }
         if hot < seats.len() {
-            let slice = if worked { QUIET_SLICE_BUSY } else { QUIET_SLICE_IDLE };
-            ask_quiet(&mut seats, &mut hot, &mut cursor, slice);
+            let slice = pace.slice(hot, seats.len() - hot, worked, now);
+            if slice > 0 {
+                ask_quiet(&mut seats, &mut hot, &mut cursor, slice);
+            }
         }
         worked = false;
         let mut place = 0;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use wouldblock::config::{Config, Sweep};
 use wouldblock::http::{CloseReason, Limits, Phase, Request, Status};
 use wouldblock::idle::Resting;
-use wouldblock::net::{HOT_FOR, QUIET_SLICE_BUSY, QUIET_SLICE_IDLE};
+use wouldblock::net::{HOT_FOR, QUIET_SLICE_IDLE, question_every};
 use wouldblock::service::{Content, Context, Peer, Response, Service};
 
 use crate::common::stepper::Stepper;
@@ -213,7 +213,7 @@ fn hot_sweeps_try_the_active_every_time_and_ask_the_quiet_within_a_bounded_numbe
     assert_eq!(after.waits - before.waits, 1, "a slice of the quiet is asked, with one call");
 
     // Each of the quiet speaks in turn, while the busy one keeps the loop busy: the wait is bounded.
-    let bound = 2 * 300usize.div_ceil(QUIET_SLICE_BUSY);
+    let bound = question_every(300).as_micros() * 600 / 100 + 2; // a sweep takes 100 µs
     let mut piece = [0; 1024];
     for socket in quiet.iter_mut().step_by(37) {
         socket.write_all(GET.as_bytes()).unwrap();

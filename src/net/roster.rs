@@ -15,16 +15,15 @@
 //! the quiet is asked with one poll(2) that does not wait, and whoever has something becomes hot and is tried in
 //! the same sweep. This is the one place where the loop asks instead of trying: a fruitless read of one of 10,000
 //! sockets costs three times its share of a poll(2) (350 and 110 ns, one after another; among other work, which
-//! takes the caches, a question costs 350 to 540).
+//! takes the caches, a question costs 350 to 540). How large the slice is, says [`Pace`].
 //!
-//! The slice is [`QUIET_SLICE_BUSY`] after a sweep in which somebody had work, [`QUIET_SLICE_IDLE`] after one in
-//! which nobody had, [`QUIET_SLICE_ALONE`] while nobody is hot. So a quiet client that speaks waits at most
-//! 2·⌈quiet ÷ slice⌉ sweeps: nobody who comes or leaves moves one of the quiet across the cursor, but within its round
-//! one may be asked first and in the next round last.
+//! So a quiet client that speaks waits at most two rounds of the slices: nobody who comes or leaves moves one of the
+//! quiet across the cursor, but within its round one may be asked first and in the next round last.
 
 use std::time::{Duration, Instant};
 
 use super::client::Client;
+use super::pace::Pace;
 use super::stream::{Stream, Transport};
 use crate::config::Sweep;
 use crate::stats::Stats;
@@ -32,15 +31,6 @@ use crate::stats::Stats;
 /// How long after its last octet a client is still tried in every sweep. Longer than the pauses of a client at
 /// work (a round trip, a slow disk), much shorter than those of a person.
 pub const HOT_FOR: Duration = Duration::from_millis(10);
-
-/// Quiet clients asked after a busy sweep: their share of the time stays small.
-pub const QUIET_SLICE_BUSY: usize = 64;
-
-/// Quiet clients asked after an idle sweep: there is time, but a hot client that speaks now waits for the answer.
-pub const QUIET_SLICE_IDLE: usize = 128;
-
-/// Quiet clients asked while nobody is hot.
-pub const QUIET_SLICE_ALONE: usize = 512;
 
 /// The clients, and a walk over the hot ones: [`Roster::begin`], then [`Roster::next`] until `None`, and after each
 /// either [`Roster::keep`] or [`Roster::remove`]. Removal never skips the neighbour.
@@ -57,6 +47,7 @@ pub struct Roster<S = Stream> {
     now: Instant,
     /// Whether anybody had work since the walk began.
     worked: bool,
+    pace: Pace,
     /// Who of a slice is to become hot; kept for its room.
     ready: Vec<bool>,
 }
@@ -72,6 +63,7 @@ impl<S: Transport> Roster<S> {
             place: 0,
             now: Instant::now(),
             worked: false,
+            pace: Pace::new(Instant::now()),
             ready: Vec::new(),
         }
     }
@@ -110,11 +102,15 @@ impl<S: Transport> Roster<S> {
     }
 
     fn ask(&mut self, stats: &mut Stats, now: Instant) {
-        let slice = match (self.hot, self.worked) {
-            (0, _) => QUIET_SLICE_ALONE,
-            (_, true) => QUIET_SLICE_BUSY,
-            (_, false) => QUIET_SLICE_IDLE,
-        };
+        let quiet = self.clients.len() - self.hot;
+        let mut due = self.pace.slice(self.hot, quiet, self.worked, now);
+        while due > 0 && self.hot < self.clients.len() {
+            due -= self.ask_slice(due, stats, now); // a round that ends in the middle of it begins anew
+        }
+    }
+
+    /// Asks at most so many, up to the end of the `Vec`. Returns how many.
+    fn ask_slice(&mut self, slice: usize, stats: &mut Stats, now: Instant) -> usize {
         if self.cursor < self.hot || self.cursor >= self.clients.len() {
             self.cursor = self.hot;
         }
@@ -131,7 +127,9 @@ impl<S: Transport> Roster<S> {
             *ready |= client.interest().is_none() || client.deadline(now) <= now;
         }
         self.warm(start, &ready);
+        let asked = ready.len();
         self.ready = ready;
+        asked
     }
 
     /// The client whose turn it is; `None` ends the walk.

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use wouldblock::access_log::AccessLog;
 use wouldblock::config::{Config, Sweep};
 use wouldblock::http::{CloseReason, Phase};
-use wouldblock::net::{HOT_FOR, QUIET_SLICE_BUSY, Worker};
+use wouldblock::net::{HOT_FOR, Worker, question_every};
 use wouldblock::server::Server;
 
 use super::rng::Rng;
 use super::site::{Kind, SimSite};
+use super::turns::Turns;
 use super::wire::{Door, Faults, Shared, Tally, wire};
 use super::world::signals;
 
@@ -25,11 +26,15 @@ const KIND: Faults = Faults {
     knows_acknowledged: true,
 };
 
+/// Time between two sweeps.
+const SWEEP: Duration = Duration::from_micros(100);
+
 struct Crowd {
     server: Server<'static, Door>,
     queue: Rc<RefCell<VecDeque<Shared>>>,
     tally: Rc<Tally>,
     now: Instant,
+    turns: Turns,
     count: usize,
 }
 
@@ -41,7 +46,8 @@ impl Crowd {
         let site = SimSite::new(Rng::new(0), 0);
         let worker = Worker::new(Box::new(site), config.limits.clone(), AccessLog::off());
         let server = Server::new(door, worker, &config, signals());
-        Self { server, queue, tally: Rc::default(), now: Instant::now(), count: 0 }
+        let now = Instant::now();
+        Self { server, queue, tally: Rc::default(), now, turns: Turns::new(now), count: 0 }
     }
 
     fn arrive(&mut self) -> Shared {
@@ -52,9 +58,10 @@ impl Crowd {
     }
 
     fn sweep(&mut self) {
-        self.now += Duration::from_micros(100);
-        self.tally.sweep.set(self.tally.sweep.get() + 1);
-        self.server.sweep(self.now);
+        self.now += SWEEP;
+        self.tally.moment.set(self.turns.begin(self.count, self.now));
+        let work = self.server.sweep(self.now);
+        self.turns.end(work, self.server.stats());
     }
 
     fn let_in(&mut self, count: usize) -> Vec<Shared> {
@@ -104,11 +111,11 @@ fn comings_and_goings_do_not_make_the_quiet_wait_longer_than_promised() {
                 }
             }
             crowd.sweep();
-            let sweep = crowd.tally.sweep.get();
-            let bound = 2 * quiet.len().div_ceil(QUIET_SLICE_BUSY) as u64 + 1;
+            let moment = crowd.tally.moment.get();
             for wire in &quiet {
-                let waited = sweep - wire.borrow().last_try;
-                assert!(waited <= bound, "seed {seed}: {waited} sweeps, promised {bound}");
+                let last = wire.borrow().last_try;
+                let late = moment.is_too_late(last, Sweep::Hot, crowd.count);
+                assert!(!late, "seed {seed}: waits since {last:?}: {moment:?}");
             }
         }
         assert_eq!(crowd.server.stats().clients_total, crowd.count as u64);
@@ -118,6 +125,7 @@ fn comings_and_goings_do_not_make_the_quiet_wait_longer_than_promised() {
 #[test]
 fn ten_thousand_clients_are_all_answered_and_all_leave_by_their_deadlines() {
     const COUNT: usize = 10_000;
+    let two_rounds = (question_every(COUNT) * 2 * COUNT as u32).div_duration_f64(SWEEP) as usize + 2;
     for sweep in [Sweep::Full, Sweep::Hot] {
         let mut crowd = Crowd::new(sweep);
         let all = crowd.let_in(COUNT);
@@ -128,7 +136,7 @@ fn ten_thousand_clients_are_all_answered_and_all_leave_by_their_deadlines() {
                 _ => ask(wire, number as u64),
             }
         }
-        for _ in 0..2 * COUNT.div_ceil(QUIET_SLICE_BUSY) {
+        for _ in 0..two_rounds {
             crowd.sweep();
         }
         let answered = all.iter().filter(|wire| answers(wire) == 1).count();
@@ -140,7 +148,7 @@ fn ten_thousand_clients_are_all_answered_and_all_leave_by_their_deadlines() {
         // so have the silent.
         for (seconds, left) in [(10, COUNT), (2, COUNT - COUNT / 3), (50, 0)] {
             crowd.now += Duration::from_secs(seconds);
-            for _ in 0..2 * COUNT.div_ceil(QUIET_SLICE_BUSY) {
+            for _ in 0..two_rounds {
                 crowd.sweep();
             }
             assert_eq!(crowd.server.roster().len(), left, "{sweep}");

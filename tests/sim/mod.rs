@@ -7,6 +7,7 @@ mod crowd; // thousands at once, coming and going
 mod peer; // what the other end says, how, and what it expects
 pub(crate) mod rng; // all chance comes from the seed
 mod site; // content with a disk that fails
+mod turns; // how long anybody may have to wait
 mod wire; // sockets and a door that do what TCP allows
 mod world; // a server, its peers, a clock, and the laws
 

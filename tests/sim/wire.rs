@@ -18,11 +18,12 @@ use wouldblock::service::Peer;
 use wouldblock::stats::Stats;
 
 use super::rng::{Rng, mix};
+use super::turns::Moment;
 
 /// What the network itself counted: the server's counters must agree.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    pub(super) sweep: Cell<u64>,
+    pub(super) moment: Cell<Moment>,
     pub(super) reads: Cell<u64>,
     pub(super) read_would_blocks: Cell<u64>,
     pub(super) writes: Cell<u64>,
@@ -44,7 +45,7 @@ impl Tally {
         let event = mix(wire as u64 ^ mix(outcome ^ mix(u64::from(call.as_bytes()[0]))));
         self.history.set(mix(self.history.get() ^ event));
         if self.aloud {
-            eprintln!("{:5} {wire:4} {call:8} {result:?}", self.sweep.get());
+            eprintln!("{:5} {wire:4} {call:8} {result:?}", self.moment.get().sweeps);
         }
     }
 }
@@ -90,10 +91,10 @@ pub(super) struct Wire {
     closed: bool,
     /// The peer was reset, and what was on its way to him is lost.
     destroyed: bool,
-    /// The sweep in which the server last tried this one.
-    pub(super) last_try: u64,
-    /// For how many sweeps its deadline has been past.
-    pub(super) overdue: u64,
+    /// When the server last tried this one.
+    pub(super) last_try: Moment,
+    /// When its deadline was first seen to be past.
+    pub(super) overdue: Option<Moment>,
 }
 
 pub(super) type Shared = Rc<RefCell<Wire>>;
@@ -115,8 +116,8 @@ pub(super) fn wire(id: usize, rng: Rng, faults: Faults, tally: &Rc<Tally>) -> Sh
         shut: false,
         closed: false,
         destroyed: false,
-        last_try: 0,
-        overdue: 0,
+        last_try: Moment::default(),
+        overdue: None,
     }))
 }
 
@@ -179,7 +180,7 @@ impl Wire {
 // The server's end.
 impl Wire {
     fn fault(&mut self) -> Option<io::Error> {
-        self.last_try = self.tally.sweep.get();
+        self.last_try = self.tally.moment.get();
         assert!(!self.saw_error, "wire {}: used after an error", self.id);
         let chance = self.rng.below(256);
         if chance < self.faults.would_block {
@@ -281,7 +282,7 @@ impl Wire {
 
     /// What poll(2) would say; it counts as a turn.
     fn is_ready(&mut self, interest: Option<Interest>) -> bool {
-        self.last_try = self.tally.sweep.get();
+        self.last_try = self.tally.moment.get();
         let ready = match interest {
             _ if self.reset => true,
             Some(Interest::Read) => self.read_at < self.inbox.len() || self.fin,
@@ -352,7 +353,7 @@ impl Transport for SimSocket {
         let mut wire = self.0.borrow_mut();
         assert!(!wire.shut, "wire {}: shut down twice", wire.id);
         let result = if wire.reset { Err(ErrorKind::NotConnected.into()) } else { Ok(()) };
-        wire.last_try = wire.tally.sweep.get();
+        wire.last_try = wire.tally.moment.get();
         wire.shut = true;
         wire.saw_error = wire.reset;
         wire.tally.note(wire.id, "shutdown", &Ok(usize::from(wire.reset)));
@@ -414,7 +415,7 @@ impl Accept for Door {
         };
         let id = {
             let mut wire = shared.borrow_mut();
-            wire.last_try = wire.tally.sweep.get();
+            wire.last_try = wire.tally.moment.get();
             wire.tally.note(wire.id, "accept", &Ok(0));
             wire.id
         };
