@@ -146,6 +146,36 @@ fn removing_one_never_skips_its_neighbour() {
     }
 }
 
+/// Several are read before the first of them is answered. Who leaves with his answer trades places with somebody, and
+/// everybody still has one turn, wherever he stands.
+#[test]
+fn everybody_has_one_turn_in_a_sweep_whoever_leaves_with_his_answer() {
+    const LAST: &str = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    for count in [1, 2, 15, 16, 17, 31, 40, 100] {
+        for pattern in 0..64 {
+            let mut step = Stepper::new(&sweeping(Sweep::Full));
+            let mut sockets: Vec<_> = (0..count).map(|_| step.connect()).collect();
+            step.sweep_until_clients(count);
+            let (mut requests, mut leaving) = (0, 0);
+            for (at, socket) in sockets.iter_mut().enumerate() {
+                let say = [LAST, LAST, GET, ""][(pattern >> (at % 3 * 2)) % 4];
+                requests += u64::from(!say.is_empty());
+                leaving += usize::from(say == LAST);
+                socket.write_all(say.as_bytes()).unwrap();
+            }
+            let before = *step.stats();
+            step.sweep();
+            let after = *step.stats();
+            let told = format!("{count} clients, pattern {pattern}");
+            assert_eq!(after.requests() - before.requests(), requests, "{told}");
+            assert_eq!(after.reads - before.reads, count as u64, "{told}");
+            let open =
+                step.server().roster().iter().filter(|client| client.connection().phase() == Phase::Idle);
+            assert_eq!(open.count(), count - leaving, "{told}");
+        }
+    }
+}
+
 #[test]
 fn a_crowd_at_the_door_is_let_in_within_a_few_sweeps() {
     both(|mut step| {

@@ -24,6 +24,17 @@ const ASK_AGAIN: Duration = Duration::from_millis(1);
 /// few kilobytes that have drained meanwhile, one call for each; epoll(7) too reports room only when a third is free.
 const FULL_FOR: Duration = Duration::from_micros(50);
 
+/// How much of a turn is to be had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum TurnPart {
+    /// A read, answers, and a write.
+    Whole,
+    /// The same, but what the read brings is answered next time.
+    Read,
+    /// The rest of the turn after a read that brought something.
+    Answer,
+}
+
 /// A client: its socket, its connection, and the body it is being sent.
 #[derive(Debug)]
 pub struct Client<S = Stream> {
@@ -41,6 +52,8 @@ pub struct Client<S = Stream> {
     /// Until when its full socket is left alone by whoever is not told that there is room.
     full_until: Option<Instant>,
     tally: Tally,
+    /// How much of a turn the next one is; the roster's business.
+    pub(super) part: TurnPart,
     /// Until when the transport must be agreed on.
     handshake_deadline: Instant,
 }
@@ -77,6 +90,7 @@ impl<S: Transport> Client<S> {
                 bytes_out: 0,
                 requests: 0,
             },
+            part: TurnPart::Whole,
             handshake_deadline: now + worker.limits.header_timeout,
         }
     }
@@ -84,18 +98,30 @@ impl<S: Transport> Client<S> {
     /// One turn: at most one read, the answers to what came, and a bounded write of them; what the socket does not
     /// take waits for the next turn. Returns how many attempts got somewhere. Never blocks on a nonblocking socket.
     ///
+    /// The roster may have it in two parts: what was read in the first is answered in the second.
+    ///
     /// # Errors
     /// The reason why this client is to be removed.
     #[inline]
     pub fn turn(&mut self, worker: &mut Worker, mut now: Instant) -> Result<usize, CloseReason> {
         let mut work = 0;
-        if self.conn.wants() == Wants::Read {
+        if self.part == TurnPart::Answer {
+            // It was read earlier in this sweep.
+            self.part = TurnPart::Whole;
+            work += self.exchange(worker, now);
+        } else if self.conn.wants() == Wants::Read {
             worker.stats.reads += 1;
             let space = worker.read_limit.cut(self.conn.recv_space(&mut worker.spare));
             match attempt(self.stream.read(space)) {
                 Ok(Some(n)) => {
                     now = worker.time_after(now);
                     work += self.received(n, worker, now);
+                    if n > 0 && self.part == TurnPart::Read {
+                        // A few others are read before it is answered.
+                        self.part = TurnPart::Answer;
+                        return Ok(work);
+                    }
+                    work += self.exchange(worker, now);
                 }
                 Ok(None) => {
                     worker.stats.read_would_blocks += 1; // no data: ask again next sweep
@@ -187,7 +213,7 @@ impl<S: Transport> Client<S> {
         worker.batch += 1;
         self.active_at = now;
         self.conn.received(n, now);
-        1 + self.exchange(worker, now)
+        1
     }
 
     /// Answers every request that is complete. Must run after a write as well as after a read, or a pipelined

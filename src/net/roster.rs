@@ -8,6 +8,8 @@
 //!    └───────────┴────────────────────────────────────────┘
 //! ```
 //!
+//! Hot clients are read in groups of 16, and a group is answered when it has been read.
+//!
 //! **full**: there is no boundary; everyone is hot; every sweep tries every client. This is the chapter's loop. (Only
 //! a client whose socket would take no more of an answer is left alone for 50 µs, in either way to sweep.)
 //!
@@ -20,9 +22,10 @@
 //! So a quiet client that speaks waits at most two rounds of the slices: nobody who comes or leaves moves one of the
 //! quiet across the cursor, but within its round one may be asked first and in the next round last.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::client::Client;
+use super::client::{Client, TurnPart};
 use super::pace::Pace;
 use super::stream::{Stream, Transport};
 use crate::config::Sweep;
@@ -31,6 +34,11 @@ use crate::stats::Stats;
 /// How long after its last octet a client is still tried in every sweep. Longer than the pauses of a client at
 /// work (a round trip, a slow disk), much shorter than those of a person.
 pub const HOT_FOR: Duration = Duration::from_millis(10);
+
+/// So many clients are read one after another before the first of them is answered: whether the files are still the
+/// same is asked once after all these reads, instead of once after each (6 % more requests with 16 clients, 10 with
+/// 64). 16 buffers still are in the cache; with 256 of them half the speed was lost.
+const GROUP: usize = 16;
 
 /// The clients, and a walk over the hot ones: [`Roster::begin`], then [`Roster::next`] until `None`, and after each
 /// either [`Roster::keep`] or [`Roster::remove`]. Removal never skips the neighbour.
@@ -43,6 +51,12 @@ pub struct Roster<S = Stream> {
     cursor: usize,
     /// The place of the client whose turn it is.
     place: usize,
+    /// The places of the group whose turn it is.
+    group: Range<usize>,
+    /// Who of the group has been read and is to be answered: one bit for each place.
+    heard: u16,
+    /// Whether those are being answered.
+    answering: bool,
     /// What time it is in this walk.
     now: Instant,
     /// Whether anybody had work since the walk began.
@@ -61,6 +75,9 @@ impl<S: Transport> Roster<S> {
             sweep,
             cursor: 0,
             place: 0,
+            group: 0..0,
+            heard: 0,
+            answering: false,
             now: Instant::now(),
             worked: false,
             pace: Pace::new(Instant::now()),
@@ -93,8 +110,8 @@ impl<S: Transport> Roster<S> {
 
     /// Begins a walk: asks a slice of the quiet who has something, and makes those hot.
     pub fn begin(&mut self, stats: &mut Stats, now: Instant) {
-        self.place = 0;
         self.now = now;
+        self.gather(0);
         if self.hot < self.clients.len() {
             self.ask(stats, now);
         }
@@ -136,28 +153,63 @@ impl<S: Transport> Roster<S> {
     #[inline]
     #[expect(clippy::should_implement_trait, reason = "an iterator could not lend")]
     pub fn next(&mut self) -> Option<&mut Client<S>> {
-        while self.place < self.hot
-            && self.clients.get(self.place).is_some_and(|client| client.is_full(self.now))
+        loop {
+            let end = self.group.end.min(self.hot);
+            let part = if self.answering { TurnPart::Whole } else { TurnPart::Read };
+            if self.answering {
+                self.place = self.group.start + self.heard.trailing_zeros() as usize;
+                self.heard &= self.heard.wrapping_sub(1);
+            } else {
+                self.skip_full(end);
+            }
+            if self.place < end {
+                let client = self.clients.get_mut(self.place)?;
+                if client.part != TurnPart::Answer {
+                    client.part = part;
+                }
+                return Some(client);
+            }
+            if self.heard != 0 {
+                self.answering = true;
+            } else if end < self.hot {
+                self.gather(end);
+            } else {
+                return None;
+            }
+        }
+    }
+
+    /// Those whose places begin here are read next, and then answered.
+    fn gather(&mut self, start: usize) {
+        self.place = start;
+        self.group = start..start + GROUP;
+        self.answering = false;
+    }
+
+    fn skip_full(&mut self, end: usize) {
+        while self.place < end && self.clients.get(self.place).is_some_and(|client| client.is_full(self.now))
         {
             self.place += 1;
         }
-        if self.place < self.hot { self.clients.get_mut(self.place) } else { None }
     }
 
     /// The client stays. `worked`: something came or went.
     #[inline]
     pub fn keep(&mut self, worked: bool, now: Instant) {
         self.worked |= worked;
-        let cools = !worked
-            && self.sweep == Sweep::Hot
-            && self.clients.get(self.place).is_some_and(|client| now >= client.active_at + HOT_FOR);
-        if cools {
+        if self.answering {
+            return;
+        }
+        let Some(client) = self.clients.get(self.place) else { return };
+        if client.part == TurnPart::Answer {
+            self.heard |= self.bit(self.place);
+        } else if !worked && self.sweep == Sweep::Hot && now >= client.active_at + HOT_FOR {
             // Trade places with the last of the hot; the boundary moves before it. That one's turn is next.
             self.hot -= 1;
             self.clients.swap(self.place, self.hot);
-        } else {
-            self.place += 1;
+            return;
         }
+        self.place += 1;
     }
 
     /// The client leaves. The last of the hot takes its place, and has its turn next; the last of the asked takes
@@ -165,10 +217,25 @@ impl<S: Transport> Roster<S> {
     pub fn remove(&mut self) {
         self.worked = true;
         self.hot -= 1;
+        self.hand_over_turn(self.hot, self.place);
         self.clients.swap(self.place, self.hot);
         self.cursor = self.cursor.clamp(self.hot + 1, self.clients.len()) - 1;
         self.clients.swap(self.hot, self.cursor);
         self.clients.swap_remove(self.cursor);
+    }
+
+    /// Who moves from the end of the hot into the group while that is being answered keeps its turn: if it comes out of a
+    /// later group, it is still to be read; out of this one, it may be still to be answered.
+    fn hand_over_turn(&mut self, from: usize, to: usize) {
+        let last = self.bit(from);
+        if self.answering && to < from && (last == 0 || self.heard & last != 0) {
+            self.heard = self.heard & !last | self.bit(to);
+        }
+    }
+
+    /// A place of the group as a bit; 0 for any other.
+    fn bit(&self, place: usize) -> u16 {
+        if self.group.contains(&place) { 1 << (place - self.group.start) } else { 0 }
     }
 
     /// Makes those hot of whom this says true, by their places from `start` on.

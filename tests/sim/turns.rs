@@ -23,7 +23,7 @@ impl Moment {
     /// Whether whoever had his last turn at `last` has waited longer than promised, among so many clients.
     pub(super) fn is_too_late(self, last: Self, sweep: Sweep, clients: usize) -> bool {
         if sweep == Sweep::Full {
-            return self.sweeps - last.sweeps > 1;
+            return self.sweeps > last.sweeps;
         }
         // Within two rounds, whether it is busy or idle meanwhile: being the other now and then only shortens them.
         let busy = 2 * (round(clients) + SAVED_UP * question_every(clients));
