@@ -38,7 +38,7 @@ pub const HOT_FOR: Duration = Duration::from_millis(10);
 /// So many clients are read one after another before the first of them is answered: whether the files are still the
 /// same is asked once after all these reads, instead of once after each (6 % more requests with 16 clients, 10 with
 /// 64). 16 buffers still are in the cache; with 256 of them half the speed was lost.
-const GROUP: usize = 16;
+const GROUP: usize = u16::BITS as usize;
 
 /// The clients, and a walk over the hot ones: [`Roster::begin`], then [`Roster::next`] until `None`, and after each
 /// either [`Roster::keep`] or [`Roster::remove`]. Removal never skips the neighbour.
@@ -132,8 +132,9 @@ impl<S: Transport> Roster<S> {
             self.cursor = self.hot;
         }
         let start = self.cursor;
-        self.cursor = (start + slice).min(self.clients.len());
-        let asked = self.clients.get(start..self.cursor).unwrap_or_default();
+        let end = (start + slice).min(self.clients.len());
+        self.cursor = end;
+        let asked = self.clients.get(start..end).unwrap_or_default();
         let mut ready = std::mem::take(&mut self.ready);
         ready.clear();
         stats.waits += 1;
@@ -144,9 +145,8 @@ impl<S: Transport> Roster<S> {
             *ready |= client.interest().is_none() || client.deadline(now) <= now;
         }
         self.warm(start, &ready);
-        let asked = ready.len();
         self.ready = ready;
-        asked
+        end - start
     }
 
     /// The client whose turn it is; `None` ends the walk.
