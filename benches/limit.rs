@@ -58,24 +58,32 @@ fn number<T: std::str::FromStr>(word: &str) -> io::Result<T> {
     word.parse().map_err(|_| io::Error::other(format!("not understood: {word}")))
 }
 
-/// First up to a second to warm up: the file in every cache, the branches predicted.
+/// First up to a second to warm up: the file in every cache, the branches predicted; then it waits for a line on
+/// standard input and measures. Each further line is another measurement, after a tenth of that time to warm up.
 fn ask(address: SocketAddr, connections: usize, question: &Question<'_>, seconds: f64) -> io::Result<()> {
     let mut asking = Asking::with(address, connections, question)?;
-    asking.ask_for(Duration::from_secs_f64(seconds.min(1.0)))?;
-    println!("warm");
-    io::stdin().read_line(&mut String::new())?;
-    let asked = asking.ask_for(Duration::from_secs_f64(seconds))?;
-    let microseconds = |quantile| asked.latencies.value_at_quantile(quantile) as f64 / 1e3;
-    println!(
-        "{{\"requests\":{},\"microseconds\":{},\"bytes\":{},\"reconnected\":{},\"p50\":{:.1},\"p99\":{:.1}}}",
-        asked.requests,
-        asked.took.as_micros(),
-        asked.octets,
-        asked.reconnected,
-        microseconds(0.5),
-        microseconds(0.99)
-    );
-    Ok(())
+    let mut warm_up = seconds.min(1.0);
+    let mut line = String::new();
+    loop {
+        asking.ask_for(Duration::from_secs_f64(warm_up))?;
+        println!("warm");
+        io::stdin().read_line(&mut line)?;
+        let asked = asking.ask_for(Duration::from_secs_f64(seconds))?;
+        let microseconds = |quantile| asked.latencies.value_at_quantile(quantile) as f64 / 1e3;
+        println!(
+            "{{\"requests\":{},\"microseconds\":{},\"bytes\":{},\"reconnected\":{},\"p50\":{:.1},\"p99\":{:.1}}}",
+            asked.requests,
+            asked.took.as_micros(),
+            asked.octets,
+            asked.reconnected,
+            microseconds(0.5),
+            microseconds(0.99)
+        );
+        if io::stdin().read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        warm_up = seconds / 10.0;
+    }
 }
 
 fn side_by_side(criterion: &mut Criterion) {

@@ -82,9 +82,10 @@ def read(path):
             cell["rate"] = load["requests"] * 1e6 / load["microseconds"]
             cell["cpu_us"] = cell["processor_ns"] / 1e3 / load["requests"]
             cells.setdefault(key, []).append(cell)
-    best = max((cell["reference"] for group in cells.values() for cell in group), default=0)
+    best = max((cell.get("reference", 0) for group in cells.values() for cell in group), default=0)
     for key, group in cells.items():
-        good = [cell for cell in group if cell["reference"] >= best * GOOD_MINUTE]
+        # Who took turns had the same minutes as the others.
+        good = [cell for cell in group if cell.get("reference", best) >= best * GOOD_MINUTE]
         bad += [(*key, "a bad minute of the machine")] * (len(group) - len(good) if good else 0)
         cells[key] = good or group
         for cell in cells[key]:
@@ -94,6 +95,14 @@ def read(path):
 
 def thousands(rate):
     return f"{rate / 1000:.0f} k" if rate >= 10_000 else f"{rate:,.0f}"
+
+
+def half_of_them(rates):
+    """How far from the middle half of many rates lie; of few, all of them."""
+    if len(rates) < 8:
+        return (max(rates) - min(rates)) / 2
+    quarters = statistics.quantiles(rates, n=4)
+    return (quarters[2] - quarters[0]) / 2
 
 
 def median(cells, what):
@@ -113,6 +122,8 @@ def main():
     parser.add_argument("cells")
     parser.add_argument("out")
     parser.add_argument("--seconds")
+    parser.add_argument("--turn")
+    parser.add_argument("--turns")
     parser.add_argument("--commit")
     parser.add_argument("--versions")
     parser.add_argument("--pinned", default="unpinned")
@@ -123,13 +134,13 @@ def main():
         sys.exit("nothing was measured")
     servers = [server for server in SERVERS if any(key[0] == server for key in cells)]
     scenarios = [scenario for scenario in SCENARIOS if any(key[1] == scenario for key in cells)]
-    repeats = max(len(group) for group in cells.values())
+    repeats = max((len(group) for group in cells.values() if "reference" in group[0]), default=0)
     silent = max(cell["silent_held"] for group in cells.values() for cell in group)
     names = {scenario: SCENARIOS[scenario].format(silent=f"{silent:,}") for scenario in scenarios}
     cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8")
                 if line.startswith("model name")), platform.machine())
     machine = (f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {cpu}, Linux {platform.release()}, loopback, "
-               f"{args.pinned} ({'ours, which spins' if args.client == 'spin' else 'wrk'}); medians of up to {repeats} runs of {args.seconds} s, interleaved, bad minutes left out; "
+               f"{args.pinned} ({'ours, which spins' if args.client == 'spin' else 'wrk'}); medians: {args.turns} turns of {args.turn} s, half of them within ±; beside silent and with new connections up to {repeats} runs of {args.seconds} s, bad minutes left out; "
                f"wouldblock {args.commit}; {args.versions}")
 
     lines = [machine, "", "| requests/s | " + " | ".join(names.values()) + " |", "|---|" + "---|" * len(names)]
@@ -141,7 +152,7 @@ def main():
                 row.append("–")
                 continue
             rates = [cell["rate"] for cell in group]
-            spread = (max(rates) - min(rates)) / 2 / statistics.median(rates) * 100
+            spread = half_of_them(rates) / statistics.median(rates) * 100
             mark = "\\*" if group[0]["doubtful"] else ""
             row.append(f"{thousands(statistics.median(rates))}{mark}" + (f" ±{spread:.0f} %" if len(rates) > 1 else ""))
         lines.append(f"| {SERVERS[server]} | " + " | ".join(row) + " |")

@@ -27,7 +27,7 @@ TEXT
 
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
-seconds=3 repeats=3 silent=10000 client=spin ours='' limit='' out="$here/results"
+seconds=3 repeats=3 turn=0.25 silent=10000 client=spin ours='' limit='' out="$here/results"
 scenarios=1k-1,1k-16,1k-64,1k-256,silent-16,100k-16,10m-4,new-16,pipelined-16
 servers=nginx,lighttpd,h2o,spin,backoff,park,limit
 while [ $# -gt 0 ]; do
@@ -97,6 +97,7 @@ else
     echo "one core: server and client share it, and no figure says much about either"
 fi
 
+turns=$(awk "BEGIN { print int($seconds * $repeats / $turn) }")
 work=$(mktemp -d)
 server_pid='' holder_pid='' asker_pid=''
 stop_server() {
@@ -110,13 +111,22 @@ stop_server() {
     wait "$server_pid" 2>/dev/null || true
     server_pid=''
 }
+contenders=()
+stop_contenders() {
+    for server_pid in "${contenders[@]}"; do
+        # shellcheck disable=SC2046
+        kill -CONT $(tree_of "$server_pid") 2>/dev/null || true
+        stop_server
+    done
+    contenders=()
+}
 stop_holder() {
     [ -n "$holder_pid" ] || return 0
     exec {to_holder}>&- {from_holder}<&- || true
     wait "$holder_pid" 2>/dev/null || true
     holder_pid=''
 }
-trap '[ -z "$asker_pid" ] || kill "$asker_pid" 2>/dev/null; stop_holder; stop_server; rm -rf "$work"' EXIT
+trap '[ -z "$asker_pid" ] || kill "$asker_pid" 2>/dev/null; stop_holder; stop_server; stop_contenders; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
 mkdir -p "$work/root" "$out"
@@ -277,7 +287,7 @@ load() {
         read -r -u "$from_asker" warm || true
         before=$(processor_time "$server_pid") steal_before=$(stolen)
         [ "$warm" != warm ] || echo >&"$to_asker"
-        read -r -u "$from_asker" result || tail -n 1 "$work/asker.err" >&2
+        read -r -u "$from_asker" result || echo "$server, $scenario: $(tail -n 1 "$work/asker.err")" >&2
     fi
     spent=$(($(processor_time "$server_pid") - before))
     steal=$(($(stolen) - steal_before))
@@ -306,24 +316,47 @@ seen = json.loads(sys.argv[1] or "{}")
 print(int(seen["requests"] * 1e6 / seen["microseconds"]) if seen else 0)' "$result"
 }
 
-measure() { # repeat server scenario → a line of JSON
-    local repeat=$1 server=$2 scenario=$3 line answer held=0 alive=0 steal result spent memory speed
-    shape_of "$scenario"
+start() { # server scenario; says on standard error why it is left out
+    local answer line
     free_port
-    configure "$server" "$port"
-    command_of "$server" "$port" "$scenario"
-    "${on_server[@]}" "${line[@]}" >"$work/$server.out" 2>&1 &
+    configure "$1" "$port"
+    command_of "$1" "$port" "$2"
+    "${on_server[@]}" "${line[@]}" >"$work/$1.out" 2>&1 &
     server_pid=$!
     for _ in $(seq 100); do
         answer=$(curl -s -o /dev/null -w '%{http_code} %{size_download}' "http://127.0.0.1:$port/$file" || true)
         [ "$answer" = '000 0' ] && kill -0 "$server_pid" 2>/dev/null || break
         sleep 0.05
     done
-    if [ "$answer" != "200 $size" ]; then
-        echo "left out: $server, $scenario: expected 200 and $size octets, got $answer; $(tail -n 1 "$work/$server.out")" >&2
-        stop_server
-        return
-    fi
+    [ "$answer" = "200 $size" ] && return
+    echo "left out: $1, $2: expected 200 and $size octets, got $answer; $(tail -n 1 "$work/$1.out")" >&2
+    stop_server
+    return 1
+}
+
+# All servers at the same time, but only one of them at work: see turns.py.
+measure_in_turns() { # scenario → lines of JSON
+    local server scenario=$1
+    shape_of "$scenario"
+    : >"$work/turns"
+    for server in $present; do
+        applies "$server" "$scenario" && start "$server" "$scenario" || continue
+        echo "$server $server_pid $port" >>"$work/turns"
+        contenders+=("$server_pid")
+        # shellcheck disable=SC2046
+        kill -STOP $(tree_of "$server_pid")
+        server_pid=''
+    done
+    python3 "$here/turns.py" "$work/turns" --scenario "$scenario" \
+        --path "/$file" --size "$size" --connections "$connections" --depth "$depth" --turn "$turn" \
+        --turns "$turns" -- "${on_client[@]}" "$limit" >>"$work/cells.jsonl"
+    stop_contenders
+}
+
+measure() { # repeat server scenario → a line of JSON
+    local repeat=$1 server=$2 scenario=$3 held=0 alive=0 steal result spent memory speed
+    shape_of "$scenario"
+    start "$server" "$scenario" || return 0
     if [ "$scenario" = silent-16 ]; then
         coproc HOLDER { exec python3 "$here/silent.py" 127.0.0.1 "$port" "$silent"; }
         holder_pid=$HOLDER_PID
@@ -353,25 +386,36 @@ measure() { # repeat server scenario → a line of JSON
         "$steal" "$held" "$alive" "$slowest" "${result:-null}" >>"$work/cells.jsonl"
 }
 
+takes_turns() { # scenario
+    case $client,$1 in spin,silent-16 | *,new-16 | wrk,*) false ;; *) true ;; esac
+}
+
 # ---- all cells -----------------------------------------------------------------------------------------------------
 
 : >"$work/cells"
 for repeat in $(seq "$repeats"); do
     for scenario in ${scenarios//,/ }; do
         shape_of "$scenario"
+        ! takes_turns "$scenario" || continue
         for server in $present; do
             ! applies "$server" "$scenario" || echo "$repeat $server $scenario"
         done
     done | shuf >>"$work/cells"
 done
 : >"$work/cells.jsonl"
+for scenario in ${scenarios//,/ }; do
+    takes_turns "$scenario" || continue
+    [ ! -t 2 ] || printf '\r\033[K%s, in turns' "$scenario" >&2
+    measure_in_turns "$scenario"
+done
 total=$(wc -l <"$work/cells")
 count=0
-last_speed=$(reference) best_speed=$last_speed
+[ "$total" = 0 ] || last_speed=$(reference)
+best_speed=${last_speed:-0}
 while read -r -u 9 repeat server scenario; do
     count=$((count + 1))
     [ ! -t 2 ] || printf '\r\033[K%d of %d: %s, %s' "$count" "$total" "$server" "$scenario" >&2
-    tries=3
+    tries=1
     measure "$repeat" "$server" "$scenario"
 done 9<"$work/cells"
 echo >&2
@@ -386,5 +430,5 @@ versions=$(
         esac
     done | paste -sd, | sed 's/,/, /g'
 )
-python3 "$here/report.py" "$work/cells.jsonl" "$out" --seconds "$seconds" --commit "$commit" --versions "$versions" \
-    --client "$client" --pinned "$([ "$last" -gt 0 ] && echo "server on core $last, client on core 0" || echo "one core")"
+python3 "$here/report.py" "$work/cells.jsonl" "$out" --seconds "$seconds" --turn "$turn" --turns "$turns" \
+    --commit "$commit" --versions "$versions" --client "$client" --pinned "$([ "$last" -gt 0 ] && echo "server on core $last, client on core 0" || echo "one core")"
