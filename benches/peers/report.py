@@ -183,7 +183,8 @@ def main():
     with open(os.path.join(args.out, "table.md"), "w", encoding="utf-8") as file:
         file.write(table)
     with open(os.path.join(args.out, "results.json"), "w", encoding="utf-8") as file:
-        json.dump({"machine": machine, "cells": [cell for group in cells.values() for cell in group]}, file, indent=1)
+        lines = ",\n".join(json.dumps(cell) for group in cells.values() for cell in group)
+        file.write(f'{{"machine": {json.dumps(machine)}, "cells": [\n{lines}\n]}}\n')
     with open(os.path.join(args.out, "plot.svg"), "w", encoding="utf-8") as file:
         file.write(plot(cells, servers, scenarios, names, machine))
 

@@ -12,9 +12,10 @@ usage() {
     cat <<'TEXT'
 benches/peers/run.sh [options]
 
-  --quick             one repeat of one second: does it work, and roughly what comes out (about 4 minutes)
+  --quick             one repeat of one second: does it work, and roughly what comes out (about 3 minutes)
   --seconds S         seconds measured per cell (default 3)
-  --repeats N         how often every cell is measured (default 3)
+  --repeats N         how often every cell is measured (default 3); servers that take turns have all S·N seconds
+                      in turns of a quarter of a second
   --scenario A,B      only these: 1k-1 1k-16 1k-64 1k-256 silent-16 100k-16 10m-4 new-16 pipelined-16
   --only A,B          only these: nginx lighttpd h2o spin backoff park limit
   --client C          spin: ours (default), wrk: wrk. New connections are always made by wrk
