@@ -53,7 +53,7 @@ class Contender:
         self.send(signal.SIGCONT)
         if not is_first:
             self.say()
-        self.expect()  # it is warm
+            self.expect()  # it is warm again
         before = self.processor_ns()
         self.say()
         load = json.loads(self.expect())
@@ -81,8 +81,10 @@ def main():
         os.kill(int(pid), signal.SIGCONT)
         client = [*args.client, "--ask", f"127.0.0.1:{port}", args.path, str(args.size), str(args.connections),
                   str(args.depth), str(args.turn)]
-        contenders.append(Contender(name, int(pid), client))
-        contenders[-1].send(signal.SIGSTOP)
+        contender = Contender(name, int(pid), client)
+        contender.expect()  # it is connected and warm, and waits
+        contender.send(signal.SIGSTOP)
+        contenders.append(contender)
     lost = set()
     for number in range(args.turns):
         random.shuffle(contenders)
