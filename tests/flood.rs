@@ -7,14 +7,14 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::Signal;
 
 use crate::cli::Running;
-use crate::common::{pattern, raise_descriptor_limit};
+use crate::common::{crowd, pattern};
 
 pub(crate) const LARGE: usize = 6_000_000;
 pub(crate) const MIB: usize = 1 << 20;
@@ -30,6 +30,7 @@ pub(crate) struct Flood {
     _folder: tempfile::TempDir,
     /// One flood at a time: each takes thousands of descriptors.
     _turn: MutexGuard<'static, ()>,
+    _crowd: RwLockReadGuard<'static, ()>,
 }
 
 impl Flood {
@@ -41,14 +42,14 @@ impl Flood {
     fn within(shell: &str, flags: &[&str]) -> Self {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        raise_descriptor_limit();
+        let crowd = crowd();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("small"), "small").unwrap();
         std::fs::write(folder.path().join("large"), pattern(LARGE)).unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", shell, env!("CARGO_BIN_EXE_wouldblock")]);
         command.arg(folder.path()).args(["-p", "0"]).args(flags);
-        let flood = Self { server: Running::spawn(command), _folder: folder, _turn: turn };
+        let flood = Self { server: Running::spawn(command), _folder: folder, _turn: turn, _crowd: crowd };
         // Its cache keeps the large file open: that belongs to how it is before the flood.
         let mut socket = flood.connect();
         socket.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();

@@ -14,7 +14,7 @@ use wouldblock::net::{HOT_FOR, QUIET_SLICE_IDLE, question_every};
 use wouldblock::service::{Content, Context, Peer, Response, Service};
 
 use crate::common::stepper::Stepper;
-use crate::common::{answers, pattern};
+use crate::common::{answers, crowd, pattern};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -150,6 +150,7 @@ fn removing_one_never_skips_its_neighbour() {
 /// everybody still has one turn, wherever he stands.
 #[test]
 fn everybody_has_one_turn_in_a_sweep_whoever_leaves_with_his_answer() {
+    let _crowd = crowd();
     const LAST: &str = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     for count in [1, 2, 15, 16, 17, 31, 40, 100] {
         for pattern in 0..64 {
@@ -178,6 +179,7 @@ fn everybody_has_one_turn_in_a_sweep_whoever_leaves_with_his_answer() {
 
 #[test]
 fn a_crowd_at_the_door_is_let_in_within_a_few_sweeps() {
+    let _crowd = crowd();
     both(|mut step| {
         let sockets: Vec<_> = (0..500).map(|_| step.connect()).collect();
         let sweeps = step.sweep_until(|server| server.roster().len() == 500);
@@ -209,6 +211,7 @@ fn the_house_is_never_fuller_than_its_limit() {
 
 #[test]
 fn two_thousand_silent_clients_do_not_keep_one_from_being_served() {
+    let _crowd = crowd();
     both(|mut step| {
         let silent: Vec<_> = (0..2000).map(|_| step.connect()).collect();
         step.sweep_until_clients(2000);
@@ -223,6 +226,7 @@ fn two_thousand_silent_clients_do_not_keep_one_from_being_served() {
 
 #[test]
 fn hot_sweeps_try_the_active_every_time_and_ask_the_quiet_within_a_bounded_number_of_sweeps() {
+    let _crowd = crowd();
     let mut step = Stepper::new(&sweeping(Sweep::Hot));
     let mut quiet: Vec<_> = (0..300).map(|_| step.connect()).collect();
     step.sweep_until_clients(300);
@@ -260,6 +264,7 @@ fn hot_sweeps_try_the_active_every_time_and_ask_the_quiet_within_a_bounded_numbe
 
 #[test]
 fn whoever_woke_a_parked_loop_is_served_in_the_next_sweep() {
+    let _crowd = crowd();
     let mut step = Stepper::new(&sweeping(Sweep::Hot));
     let mut sockets: Vec<_> = (0..1000).map(|_| step.connect()).collect();
     step.sweep_until_clients(1000);
@@ -284,6 +289,7 @@ fn whoever_woke_a_parked_loop_is_served_in_the_next_sweep() {
 
 #[test]
 fn full_sweeps_try_everyone_every_time() {
+    let _crowd = crowd();
     let mut step = Stepper::new(&sweeping(Sweep::Full));
     let _quiet: Vec<_> = (0..100).map(|_| step.connect()).collect();
     step.sweep_until_clients(100);

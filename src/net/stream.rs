@@ -65,7 +65,7 @@ pub trait Transport: Read + Write {
     }
 
     /// How many octets the peer's system has acknowledged since the connection began, where the transport can tell.
-    /// What the kernel here has taken says little: it takes megabytes for a peer that takes none.
+    /// What the kernel here has taken says little: it takes hundreds of kilobytes for a peer that takes none.
     fn acknowledged(&self) -> Option<u64> {
         None
     }

@@ -3,7 +3,7 @@
 pub(crate) mod script;
 pub(crate) mod stepper;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use wouldblock::http::{Method, Request, Status, Target};
@@ -13,6 +13,20 @@ use wouldblock::service::{Content, Context, Response, Service};
 pub(crate) fn raise_descriptor_limit() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+}
+
+/// select(2) has no bit for descriptors from 1,024 on, and all tests share one process: whoever holds a crowd holds this.
+static CROWDS: RwLock<()> = RwLock::new(());
+
+/// For a test with hundreds of sockets, while it has them.
+pub(crate) fn crowd() -> RwLockReadGuard<'static, ()> {
+    raise_descriptor_limit();
+    CROWDS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For a test whose descriptors must be small numbers: no crowd meanwhile.
+pub(crate) fn no_crowd() -> RwLockWriteGuard<'static, ()> {
+    CROWDS.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether this system speaks IPv6; many a container does not.

@@ -1,6 +1,6 @@
 //! The same `serve` inside the test's process, with short limits and a service made up.
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLockWriteGuard};
 
 use wouldblock::access_log::AccessLog;
 use wouldblock::config::Config;
@@ -10,7 +10,7 @@ use wouldblock::server::serve;
 use wouldblock::signals::Signals;
 
 use super::*;
-use crate::common::Echo;
+use crate::common::{Echo, no_crowd};
 
 for_models! {
     [nonblocking = Nonblocking, blocking = Blocking, thread = Thread, coroutine = Coroutine,
@@ -34,10 +34,12 @@ struct Inside {
     port: u16,
     signals: Arc<Signals>,
     thread: std::thread::JoinHandle<std::io::Result<Stats>>,
+    _no_crowd: Option<RwLockWriteGuard<'static, ()>>,
 }
 
 impl Inside {
     fn open(config: Config) -> Self {
+        let no_crowd = (config.model == Model::Select).then(no_crowd);
         let listener = Listener::bind(&[Address::Ip(([127, 0, 0, 1], 0).into())]).unwrap();
         let [Address::Ip(address)] = listener.addresses()[..] else { panic!("one address was bound") };
         let signals = Arc::new(Signals::none().unwrap());
@@ -46,7 +48,7 @@ impl Inside {
             let signals = signals.clone();
             move || serve(listener, worker, &config, &signals)
         });
-        Self { port: address.port(), signals, thread }
+        Self { port: address.port(), signals, thread, _no_crowd: no_crowd }
     }
 
     fn connect(&self) -> TcpStream {

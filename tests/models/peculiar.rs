@@ -24,7 +24,7 @@ fn blocking_serves_nobody_else_while_a_client_is_silent_and_says_so() {
 
 #[test]
 fn select_turns_away_in_good_order_whom_it_has_no_bit_for() {
-    raise_descriptor_limit();
+    let _crowd = crowd();
     let house = House::open(Model::Select, &["-q"]);
     let sockets: Vec<_> = (0..1000).map(|_| house.connect()).collect();
     assert_eq!(house.get("/1k.txt").status, 200);

@@ -147,7 +147,7 @@ fn a_request_may_come_octet_by_octet(model: Model) {
 }
 
 fn two_hundred_clients_at_once_are_all_served(model: Model) {
-    raise_descriptor_limit();
+    let _crowd = crowd();
     let house = House::open(model, &["-q"]);
     let mut sockets: Vec<_> = (0..200).map(|_| house.connect()).collect();
     // One at a time can only mean one connection at a time.
@@ -337,7 +337,7 @@ fn a_download_does_not_hold_up_a_quick_one(model: Model) {
 }
 
 fn eleven_hundred_open_connections_are_no_obstacle(model: Model) {
-    raise_descriptor_limit();
+    let _crowd = crowd();
     let house = House::open(model, &["-q"]);
     let mut sockets: Vec<_> = (0..1100).map(|_| house.connect()).collect();
     assert_eq!(house.get("/1k.txt").body.len(), 1024);
