@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use wouldblock::access_log::AccessLog;
@@ -53,9 +54,10 @@ impl Stepper {
     }
 
     fn with(config: &Config, worker: Worker, (listener, address): (Listener, SocketAddr)) -> Self {
+        static SIGNALS: OnceLock<Signals> = OnceLock::new();
         super::raise_descriptor_limit();
-        // A test's server lives as long as its process needs it.
-        let signals: &'static Signals = Box::leak(Box::new(Signals::none().unwrap()));
+        // None ever comes, so all can share them; each of their own would leave descriptors behind.
+        let signals = SIGNALS.get_or_init(|| Signals::none().unwrap());
         Self { server: Server::new(listener, worker, config, signals), now: Instant::now(), address }
     }
 
