@@ -5,8 +5,8 @@
 //!
 //! - **nobody**: there is nothing else to do; [`QUIET_SLICE_ALONE`] a sweep.
 //! - **idle**: nobody had work for [`BUSY_FOR`]; [`QUIET_SLICE_IDLE`] a sweep.
-//! - **busy**: so many by the clock, however long or short the sweeps are: one each [`QUESTION_EVERY`], which is at
-//!   most a twentieth of the time, and beside a large crowd so many that all are asked within [`ROUND`].
+//! - **busy**: so many by the clock, however long or short the sweeps are: one each [`QUESTION_EVERY`], which
+//!   costs a few hundredths of the time, and beside a large crowd so many that all are asked within [`ROUND`].
 
 use std::time::{Duration, Instant};
 
@@ -50,16 +50,16 @@ impl Pace {
         if worked {
             self.busy_until = now + BUSY_FOR;
         }
-        if hot == 0 || now >= self.busy_until && !worked {
+        if hot == 0 || now >= self.busy_until {
             self.asked_until = now;
             return quiet.min(if hot == 0 { QUIET_SLICE_ALONE } else { QUIET_SLICE_IDLE });
         }
         let every = question_every(quiet);
-        let due = now.saturating_duration_since(self.asked_until).as_nanos() / every.as_nanos();
-        let due = u32::try_from(due).unwrap_or(u32::MAX);
-        if (due as usize) < LEAST.min(quiet) {
+        let since = now.saturating_duration_since(self.asked_until);
+        if since < every * LEAST.min(quiet) as u32 {
             return 0;
         }
+        let due = u32::try_from(since.as_nanos() / every.as_nanos()).unwrap_or(u32::MAX);
         self.asked_until += every * due;
         quiet.min(due as usize)
     }
