@@ -31,8 +31,8 @@ pub struct Accepted<S = Stream> {
 const BACKLOG: i32 = 4096;
 
 /// Most octets that a socket takes beyond what it can send (tcp(7), TCP_NOTSENT_LOWAT): as much as 10 Gbit/s carry in
-/// 200 µs. With 64 KiB four large downloads on a loopback are a little quicker still, but who is woken by the kernel
-/// would be woken four times as often.
+/// 200 µs. With 64 KiB four large downloads on a loopback are hardly quicker, but who is woken by the kernel would be
+/// woken four times as often.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 256 * 1024;
 
