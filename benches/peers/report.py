@@ -139,8 +139,14 @@ def main():
     names = {scenario: SCENARIOS[scenario].format(silent=f"{silent:,}") for scenario in scenarios}
     cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8")
                 if line.startswith("model name")), platform.machine())
+    ways = []
+    if any("reference" not in group[0] for group in cells.values()):
+        ways.append(f"{args.turns} turns of {args.turn} s, half of them within ±")
+    if repeats:
+        where = "beside silent and with new connections " if ways else ""
+        ways.append(f"{where}up to {repeats} runs of {args.seconds} s, bad minutes left out")
     machine = (f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {cpu}, Linux {platform.release()}, loopback, "
-               f"{args.pinned} ({'ours, which spins' if args.client == 'spin' else 'wrk'}); medians: {args.turns} turns of {args.turn} s, half of them within ±; beside silent and with new connections up to {repeats} runs of {args.seconds} s, bad minutes left out; "
+               f"{args.pinned} ({'ours, which spins' if args.client == 'spin' else 'wrk'}); medians of {' and '.join(ways)}; "
                f"wouldblock {args.commit}; {args.versions}")
 
     lines = [machine, "", "| requests/s | " + " | ".join(names.values()) + " |", "|---|" + "---|" * len(names)]
