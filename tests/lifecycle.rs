@@ -561,6 +561,46 @@ fn counters_add_up() {
     });
 }
 
+/// `tcpi_segs_in` of tcp(7): how many segments a socket has received. The 36th number of `struct tcp_info`.
+#[cfg(target_os = "linux")]
+fn segments_received(socket: &TcpStream) -> u32 {
+    type TcpInfoStart = [u32; 36];
+    #[derive(Clone, Copy, Debug)]
+    struct TcpInfo;
+    nix::getsockopt_impl!(
+        TcpInfo,
+        libc::IPPROTO_TCP,
+        libc::TCP_INFO,
+        TcpInfoStart,
+        nix::sys::socket::sockopt::GetStruct<TcpInfoStart>
+    );
+    nix::sys::socket::getsockopt(socket, TcpInfo).unwrap()[35]
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_last_answer_and_the_end_leave_in_one_packet() {
+    for (request, segments) in [
+        ("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 1),
+        ("GET / HTTP/1.0\r\n\r\n", 1),
+        ("GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 1),
+        // A body that comes from elsewhere is sent at once; the end follows.
+        ("GET /size/20000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 2),
+        // What is unread would turn a close into a reset: the end first, then the rest is read.
+        ("nonsense\r\n\r\n", 2),
+    ] {
+        both(|mut step| {
+            let mut socket = step.connect();
+            step.sweep_until_clients(1);
+            socket.write_all(request.as_bytes()).unwrap();
+            let before = segments_received(&socket);
+            let told = request.escape_debug();
+            assert!(step.read_to_end(&mut socket).starts_with(b"HTTP/1.1 "), "{told}");
+            assert_eq!(segments_received(&socket) - before, segments, "{told}");
+        });
+    }
+}
+
 /// Drops a file's pages from memory; whether the system did so.
 #[cfg(target_os = "linux")]
 fn make_cold(file: &File) -> bool {
@@ -588,6 +628,16 @@ fn a_file_that_is_not_in_memory_is_waited_for_like_a_socket() {
         let answer = step.ask(&mut socket, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n");
         assert!(answer.body == pattern(LEN));
         assert_eq!(step.stats().disk_would_blocks > 0, is_cold, "{sweep}");
+        if make_cold(&file) {
+            // The head does not wait for the disk, not even if the connection ends after this answer.
+            let mut last = step.connect();
+            step.sweep_until(|server| server.roster().len() == 2);
+            last.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+            let before = step.stats().disk_would_blocks;
+            step.sweep_until(|server| server.stats().disk_would_blocks > before);
+            assert!(last.read(&mut [0; 1000]).unwrap() > 0, "{sweep}");
+            step.read_to_end(&mut last);
+        }
         // Now it is in memory, and nobody waits for the disk.
         let before = step.stats().disk_would_blocks;
         let answer = step.ask(&mut socket, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n");

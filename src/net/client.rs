@@ -323,6 +323,9 @@ impl<S: Transport> Client<S> {
         let transmit = self.conn.transmit();
         let content = match &self.content {
             Some(content) if !transmit.body.is_empty() && !only_head => content,
+            _ if transmit.body.is_empty() && self.conn.may_close_at_once() => {
+                return self.stream.write_last(transmit.head);
+            }
             _ => return self.stream.write(transmit.head),
         };
         match piece(content, transmit.body) {

@@ -29,6 +29,15 @@ pub trait Transport: Read + Write {
     /// The peer is gone already; [`io::ErrorKind::WouldBlock`] if something must be sent first and cannot be yet.
     fn shut_down_write(&mut self) -> io::Result<()>;
 
+    /// Writes the end of the last answer. The caller closes as soon as all of it was taken: until then it may be kept
+    /// back, so that the end of file leaves in the same packet.
+    ///
+    /// # Errors
+    /// As write(2).
+    fn write_last(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write(buf)
+    }
+
     /// Sends the head and then up to `len` octets of the file from `offset`, without copying them through user
     /// space; `None` if this transport cannot. Returns how many octets of both together were taken.
     ///
@@ -168,6 +177,15 @@ impl Transport for Stream {
             Ok(_) => ready.extend(descriptors.iter().map(|descriptor| !descriptor.revents().is_empty())),
             // No memory for so many, or a signal: then they are tried.
             Err(_) => ready.extend(descriptors.iter().map(|_| true)),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_last(&mut self, buf: &[u8]) -> io::Result<usize> {
+        use rustix::net::{SendFlags, send};
+        match self {
+            Self::Tcp(socket) => Ok(send(socket, buf, SendFlags::MORE | SendFlags::NOSIGNAL)?),
+            socket => socket.write(buf),
         }
     }
 

@@ -87,6 +87,8 @@ pub(super) struct Wire {
     outbox: Vec<u8>,
     /// Octets that have left the outbox.
     taken: u64,
+    /// The server has said that it closes now: until it does, nothing reaches the peer.
+    withheld: bool,
     shut: bool,
     closed: bool,
     /// The peer was reset, and what was on its way to him is lost.
@@ -113,6 +115,7 @@ pub(super) fn wire(id: usize, rng: Rng, faults: Faults, tally: &Rc<Tally>) -> Sh
         saw_error: false,
         outbox: Vec::new(),
         taken: 0,
+        withheld: false,
         shut: false,
         closed: false,
         destroyed: false,
@@ -146,7 +149,7 @@ impl Wire {
 
     /// The peer reads up to so many octets.
     pub(super) fn take(&mut self, most: usize, into: &mut Vec<u8>) -> usize {
-        let n = most.min(self.outbox.len());
+        let n = if self.withheld && !self.closed { 0 } else { most.min(self.outbox.len()) };
         into.extend(self.outbox.drain(..n));
         self.taken += n as u64;
         n
@@ -182,6 +185,7 @@ impl Wire {
     fn fault(&mut self) -> Option<io::Error> {
         self.last_try = self.tally.moment.get();
         assert!(!self.saw_error, "wire {}: used after an error", self.id);
+        assert!(!self.withheld, "wire {}: used after its last octets, and not closed", self.id);
         let chance = self.rng.below(256);
         if chance < self.faults.would_block {
             Some(ErrorKind::WouldBlock.into())
@@ -283,6 +287,7 @@ impl Wire {
     /// What poll(2) would say; it counts as a turn.
     fn is_ready(&mut self, interest: Option<Interest>) -> bool {
         self.last_try = self.tally.moment.get();
+        assert!(!self.withheld, "wire {}: asked after its last octets, and not closed", self.id);
         let ready = match interest {
             _ if self.reset => true,
             Some(Interest::Read) => self.read_at < self.inbox.len() || self.fin,
@@ -352,11 +357,18 @@ impl Transport for SimSocket {
     fn shut_down_write(&mut self) -> io::Result<()> {
         let mut wire = self.0.borrow_mut();
         assert!(!wire.shut, "wire {}: shut down twice", wire.id);
+        assert!(!wire.withheld, "wire {}: shut down after its last octets, and not closed", wire.id);
         let result = if wire.reset { Err(ErrorKind::NotConnected.into()) } else { Ok(()) };
         wire.last_try = wire.tally.moment.get();
         wire.shut = true;
         wire.saw_error = wire.reset;
         wire.tally.note(wire.id, "shutdown", &Ok(usize::from(wire.reset)));
+        result
+    }
+
+    fn write_last(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let result = self.write(buf);
+        self.0.borrow_mut().withheld = result.as_ref().is_ok_and(|&n| n == buf.len());
         result
     }
 
