@@ -5,8 +5,8 @@
 //! As a server, for other load generators: `cargo bench --bench limit -- --serve PORT [--close]`. With `--close` it
 //! ends each connection after one answer. Each blank line counts as a request, so it must come in one read.
 //!
-//! As a client, for other servers: `… -- --ask ADDRESS PATH LENGTH CONNECTIONS DEPTH SECONDS` prints what it has seen
-//! as a line of JSON. DEPTH: requests sent together.
+//! As a client, for other servers: `… -- --ask ADDRESS PATH LENGTH CONNECTIONS DEPTH SECONDS [--close]` prints what it
+//! has seen as a line of JSON. DEPTH: requests sent together. With `--close` each has a connection of its own.
 
 mod common;
 
@@ -39,8 +39,9 @@ fn main() -> io::Result<()> {
         ["--serve", port, ref more @ ..] => {
             return serve(number(port)?, more.contains(&"--close"));
         }
-        ["--ask", address, path, length, connections, depth, seconds] => {
-            let question = Question { path, length: number(length)?, depth: number(depth)? };
+        ["--ask", address, path, length, connections, depth, seconds, ref more @ ..] => {
+            let close = more.contains(&"--close");
+            let question = Question { path, length: number(length)?, depth: number(depth)?, close };
             return ask(number(address)?, number(connections)?, &question, number(seconds)?);
         }
         [first @ ("--serve" | "--ask"), ..] => {
@@ -238,7 +239,13 @@ fn turn(seat: &mut Seat, buffer: &mut [u8], answers: &Answers, close: bool, now:
     // All answers are alike: how many octets are still owed tells where the next begins.
     let from = (answers.one - seat.owed % answers.one) % answers.one;
     let to = answers.octets.len().min(from + seat.owed);
-    match seat.socket.write(&answers.octets[from..to]) {
+    let piece = &answers.octets[from..to];
+    let sent = if close && piece.len() == seat.owed {
+        write_last(&seat.socket, piece)
+    } else {
+        seat.socket.write(piece)
+    };
+    match sent {
         Ok(n) => {
             seat.owed -= n;
             if close && seat.owed == 0 { Turn::Over } else { Turn::Worked }
@@ -246,6 +253,18 @@ fn turn(seat: &mut Seat, buffer: &mut [u8], answers: &Answers, close: bool, now:
         Err(error) if error.kind() == ErrorKind::WouldBlock => Turn::Idle,
         Err(_) => Turn::Over,
     }
+}
+
+/// The end follows at once, and is to leave in the same packet; as in our loop.
+#[cfg(target_os = "linux")]
+fn write_last(socket: &TcpStream, octets: &[u8]) -> io::Result<usize> {
+    use rustix::net::{SendFlags, send};
+    Ok(send(socket, octets, SendFlags::MORE | SendFlags::NOSIGNAL)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn write_last(mut socket: &TcpStream, octets: &[u8]) -> io::Result<usize> {
+    socket.write(octets)
 }
 
 /// Several answers in a row, for requests that come together.

@@ -26,6 +26,8 @@ pub(crate) struct Question<'a> {
     pub(crate) length: usize,
     /// Requests sent together.
     pub(crate) depth: usize,
+    /// Whether each request has a connection of its own.
+    pub(crate) close: bool,
 }
 
 /// Connections that ask.
@@ -35,6 +37,7 @@ pub(crate) struct Asking {
     /// As many requests as are sent together.
     requests: Vec<u8>,
     depth: u64,
+    close: bool,
     /// Octets of all answers to them, heads and bodies; always the same.
     answers: usize,
     buffer: Vec<u8>,
@@ -52,7 +55,7 @@ pub(crate) struct Asked {
     pub(crate) requests: u64,
     pub(crate) octets: u64,
     pub(crate) took: Duration,
-    /// Nanoseconds from sending to the last octet of what was sent together.
+    /// Nanoseconds from sending, or connecting, to the last octet of what was sent together.
     pub(crate) latencies: Histogram<u64>,
     /// Connections that the server ended between two answers; they were made anew.
     pub(crate) reconnected: u64,
@@ -61,19 +64,22 @@ pub(crate) struct Asked {
 impl Asking {
     /// Connections that ask for [`PATH`], one request at a time.
     pub(crate) fn connect(address: SocketAddr, connections: usize) -> io::Result<Self> {
-        Self::with(address, connections, &Question { path: PATH, length: LENGTH, depth: 1 })
+        Self::with(address, connections, &Question { path: PATH, length: LENGTH, depth: 1, close: false })
     }
 
     /// Connects, and asks once on each connection, so that all are known and warm.
     pub(crate) fn with(address: SocketAddr, connections: usize, question: &Question<'_>) -> io::Result<Self> {
-        let Question { path, length, depth } = *question;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n");
+        let Question { path, length, depth, close } = *question;
+        let last = if close { "Connection: close\r\n" } else { "" };
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: bench\r\nAccept: */*\r\n{last}\r\n"
+        );
         let mut asking = Self {
             address,
             connections: Vec::new(),
             requests: request.repeat(depth).into_bytes(),
             depth: depth as u64,
+            close,
             answers: 0,
             buffer: vec![0; 64 * 1024],
         };
@@ -115,7 +121,11 @@ impl Asking {
                                 .saturating_record((last_answer - connection.asked_at).as_nanos() as u64);
                         }
                         // Some servers let no connection have more than so many requests.
-                        Err(error) if connection.got == 0 && error.kind() == ErrorKind::UnexpectedEof => {
+                        Err(error)
+                            if !self.close
+                                && connection.got == 0
+                                && error.kind() == ErrorKind::UnexpectedEof =>
+                        {
                             asked.reconnected += 1;
                             *connection = Connection::open(self.address)?;
                             connection.socket.set_nonblocking(true)?;
@@ -125,6 +135,11 @@ impl Asking {
                 }
                 // Not `now`: with many connections that is a whole round ago.
                 connection.asked_at = Instant::now();
+                if self.close {
+                    // The kernel does it all in this call: on a loopback it need not wait for the other end.
+                    connection.socket = TcpStream::connect(self.address)?;
+                    connection.socket.set_nonblocking(true)?;
+                }
                 connection.waits = true;
                 connection.socket.write_all(&self.requests)?;
             }

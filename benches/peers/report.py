@@ -30,6 +30,8 @@ SERVERS = {
     "park": "wouldblock, park",
     "limit": "limit: fixed answer, no parsing",
 }
+# The scenario that stands beside silent-16, and is only told as a ratio.
+ALONE = "alone-16"
 PEERS = ("nginx", "lighttpd", "h2o")
 OURS = ("spin", "backoff", "park")
 
@@ -37,12 +39,13 @@ OURS = ("spin", "backoff", "park")
 # Longer bars are cut, and their ratio written, or one scenario would flatten all others.
 LONGEST_BAR = 3
 
-# Of the best reference: below this the machine was in a bad minute, and what was measured then does not count.
-GOOD_MINUTE = 0.9
-
 # No head of any of these servers is longer; so many answers can be under way when the time is over.
 HEAD_OCTETS = 2048
 PIPELINE = 16
+
+
+# Of fewer turns quarters say nothing.
+FEW = 8
 
 
 def fault(cell):
@@ -82,14 +85,6 @@ def read(path):
             cell["rate"] = load["requests"] * 1e6 / load["microseconds"]
             cell["cpu_us"] = cell["processor_ns"] / 1e3 / load["requests"]
             cells.setdefault(key, []).append(cell)
-    best = max((cell.get("reference", 0) for group in cells.values() for cell in group), default=0)
-    for key, group in cells.items():
-        # Who took turns had the same minutes as the others.
-        good = [cell for cell in group if cell.get("reference", best) >= best * GOOD_MINUTE]
-        bad += [(*key, "a bad minute of the machine")] * (len(group) - len(good) if good else 0)
-        cells[key] = good or group
-        for cell in cells[key]:
-            cell["doubtful"] = not good
     return cells, bad
 
 
@@ -98,8 +93,8 @@ def thousands(rate):
 
 
 def half_of_them(rates):
-    """How far from the middle half of many rates lie; of few, all of them."""
-    if len(rates) < 8:
+    """How far from the middle half of the rates lie; of few, all of them."""
+    if len(rates) < FEW:
         return (max(rates) - min(rates)) / 2
     quarters = statistics.quantiles(rates, n=4)
     return (quarters[2] - quarters[0]) / 2
@@ -107,6 +102,13 @@ def half_of_them(rates):
 
 def median(cells, what):
     return statistics.median(cell[what] for cell in cells)
+
+
+def beside_none(cells, server):
+    """What of its own rate a server has left beside silent connections: the median over turns; None if not measured."""
+    alone = {cell["turn"]: cell["rate"] for cell in cells.get((server, ALONE), [])}
+    ratios = [cell["rate"] / alone[cell["turn"]] for cell in cells.get((server, "silent-16"), []) if cell["turn"] in alone]
+    return statistics.median(ratios) if ratios else None
 
 
 def latency(group):
@@ -121,9 +123,8 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("cells")
     parser.add_argument("out")
-    parser.add_argument("--seconds")
     parser.add_argument("--turn")
-    parser.add_argument("--turns")
+    parser.add_argument("--turns", type=int)
     parser.add_argument("--commit")
     parser.add_argument("--versions")
     parser.add_argument("--pinned", default="unpinned")
@@ -134,20 +135,13 @@ def main():
         sys.exit("nothing was measured")
     servers = [server for server in SERVERS if any(key[0] == server for key in cells)]
     scenarios = [scenario for scenario in SCENARIOS if any(key[1] == scenario for key in cells)]
-    repeats = max((len(group) for group in cells.values() if "reference" in group[0]), default=0)
     silent = max(cell["silent_held"] for group in cells.values() for cell in group)
     names = {scenario: SCENARIOS[scenario].format(silent=f"{silent:,}") for scenario in scenarios}
     cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8")
                 if line.startswith("model name")), platform.machine())
-    ways = []
-    if any("reference" not in group[0] for group in cells.values()):
-        ways.append(f"{args.turns} turns of {args.turn} s, half of them within ±")
-    if repeats:
-        where = "beside silent and with new connections " if ways else ""
-        ways.append(f"{where}up to {repeats} runs of {args.seconds} s, bad minutes left out")
     machine = (f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of {cpu}, Linux {platform.release()}, loopback, "
-               f"{args.pinned} ({'ours, which spins' if args.client == 'spin' else 'wrk'}); medians of {' and '.join(ways)}; "
-               f"wouldblock {args.commit}; {args.versions}")
+               f"{args.pinned} ({'ours, which spins' if args.client == 'spin' else 'wrk'}); medians of {args.turns} turns of {args.turn} s, "
+               f"{'half of them' if args.turns >= FEW else 'all'} within ±; wouldblock {args.commit}; {args.versions}")
 
     lines = [machine, "", "| requests/s | " + " | ".join(names.values()) + " |", "|---|" + "---|" * len(names)]
     for server in servers:
@@ -159,8 +153,7 @@ def main():
                 continue
             rates = [cell["rate"] for cell in group]
             spread = half_of_them(rates) / statistics.median(rates) * 100
-            mark = "\\*" if group[0]["doubtful"] else ""
-            row.append(f"{thousands(statistics.median(rates))}{mark}" + (f" ±{spread:.0f} %" if len(rates) > 1 else ""))
+            row.append(f"{thousands(statistics.median(rates))}" + (f" ±{spread:.0f} %" if len(rates) > 1 else ""))
         lines.append(f"| {SERVERS[server]} | " + " | ".join(row) + " |")
     for ours in OURS:
         for name, others in (("best peer", PEERS), ("limit", ("limit",))):
@@ -171,6 +164,10 @@ def main():
                 row.append(f"{median(mine, 'rate') / max(rates):.2f} ×" if rates and mine else "–")
             if any(cell != "–" for cell in row):
                 lines.append(f"| **{ours} ÷ {name}** | " + " | ".join(row) + " |")
+    left = {server: beside_none(cells, server) for server in servers}
+    if any(left.values()):
+        lines += ["", f"Beside {silent:,} silent connections, of its own rate beside none in the same turns: "
+                  + ", ".join(f"{server} {ratio:.2f}" for server, ratio in left.items() if ratio) + "."]
     for title, show in (
         ("CPU of the server, µs a request", lambda group: f"{median(group, 'cpu_us'):.2f}"),
         ("closed loop, p50 / p99, µs", latency),
@@ -180,8 +177,6 @@ def main():
         for server in servers:
             row = [show(cells[server, scenario]) if (server, scenario) in cells else "–" for scenario in scenarios]
             lines.append(f"| {SERVERS[server]} | " + " | ".join(row) + " |")
-    if any(cell["doubtful"] for group in cells.values() for cell in group):
-        lines += ["", "\\* only in bad minutes of the machine, which cost up to a third."]
     if bad:
         lines += ["", "Thrown away: " + "; ".join(f"{server}, {scenario}: {why}" for server, scenario, why in sorted(set(bad))) + "."]
     table = "\n".join(lines) + "\n"

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Our server beside nginx, lighttpd and h2o, and beside the limit of its own loop: the same files, the same load,
-# on this machine's loopback. Servers on the last core, the client (wrk) on the first; every cell a fresh server; cells
-# in random order within each repeat; every answer's status and length checked. Nothing leaves this machine.
+# on this machine's loopback. Servers on the last core, the client on the first. All servers of a scenario run at once and
+# take turns of a fraction of a second (turns.py); every answer's status and length is checked. Nothing leaves this
+# machine.
 # What servers do, not how fast: features.py beside this file, from which the README's table of features is.
 #
-# Needs: bash, wrk, curl, python3, taskset (util-linux), cargo; and of nginx, lighttpd and h2o those that are to be
+# Needs: bash, curl, python3, taskset (util-linux), cargo; wrk for `--client wrk`; and of nginx, lighttpd and h2o those that are to be
 # compared. On Debian: apt-get install wrk curl nginx-light lighttpd h2o
 set -euo pipefail
 
@@ -12,13 +13,12 @@ usage() {
     cat <<'TEXT'
 benches/peers/run.sh [options]
 
-  --quick             one repeat of one second: does it work, and roughly what comes out (about 3 minutes)
-  --seconds S         seconds measured per cell (default 3)
-  --repeats N         how often every cell is measured (default 3); servers that take turns have all S·N seconds
-                      in turns of a quarter of a second
+  --quick             two seconds: does it work, and roughly what comes out (about 4 minutes)
+  --seconds S         seconds measured of each server in each scenario (default 9), in turns of a quarter of a second,
+                      with wrk of a second
   --scenario A,B      only these: 1k-1 1k-16 1k-64 1k-256 silent-16 100k-16 10m-4 new-16 pipelined-16
   --only A,B          only these: nginx lighttpd h2o spin backoff park limit
-  --client C          spin: ours (default), wrk: wrk. New connections are always made by wrk
+  --client C          spin: ours (default), which makes two system calls a request; wrk: wrk, which makes six
   --silent N          silent connections in silent-16 (default 10000; fewer if descriptors do not suffice)
   --wouldblock FILE   this binary of ours instead of building one
   --limit FILE        this binary of the bench `limit` instead of building one
@@ -28,18 +28,17 @@ TEXT
 
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
-seconds=3 repeats=3 turn=0.25 silent=10000 client=spin ours='' limit='' out="$here/results"
+seconds=9 turn=0.25 silent=10000 client=spin ours='' limit='' out="$here/results"
 scenarios=1k-1,1k-16,1k-64,1k-256,silent-16,100k-16,10m-4,new-16,pipelined-16
 servers=nginx,lighttpd,h2o,spin,backoff,park,limit
 while [ $# -gt 0 ]; do
     case $1 in
-    --quick) seconds=1 repeats=1 ;;
+    --quick) seconds=2 ;;
     -h | --help) usage && exit 0 ;;
-    --seconds | --repeats | --scenario | --only | --silent | --client | --wouldblock | --limit | --out)
+    --seconds | --scenario | --only | --silent | --client | --wouldblock | --limit | --out)
         [ $# -gt 1 ] || { echo "$1 needs a value; see --help" >&2 && exit 2; }
         case $1 in
         --seconds) seconds=$2 ;;
-        --repeats) repeats=$2 ;;
         --scenario) scenarios=$2 ;;
         --only) servers=$2 ;;
         --silent) silent=$2 ;;
@@ -55,8 +54,9 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-case $client in spin | wrk) ;; *) echo "unknown client: $client; see --help" >&2 && exit 2 ;; esac
-for tool in wrk curl python3 taskset; do
+tools=(curl python3 taskset)
+case $client in spin) ;; wrk) tools+=(wrk) turn=1 ;; *) echo "unknown client: $client; see --help" >&2 && exit 2 ;; esac
+for tool in "${tools[@]}"; do
     command -v "$tool" >/dev/null || { echo "$tool is needed and not installed" >&2 && exit 2; }
 done
 wants() { case ",$servers," in *",$1,"*) true ;; *) false ;; esac; }
@@ -98,9 +98,9 @@ else
     echo "one core: server and client share it, and no figure says much about either"
 fi
 
-turns=$(awk "BEGIN { print int($seconds * $repeats / $turn) }")
+turns=$(awk "BEGIN { print int($seconds / $turn) }")
 work=$(mktemp -d)
-server_pid='' holder_pid='' asker_pid=''
+server_pid=''
 stop_server() {
     [ -n "$server_pid" ] || return 0
     kill -TERM "$server_pid" 2>/dev/null || true
@@ -121,13 +121,7 @@ stop_contenders() {
     done
     contenders=()
 }
-stop_holder() {
-    [ -n "$holder_pid" ] || return 0
-    exec {to_holder}>&- {from_holder}<&- || true
-    wait "$holder_pid" 2>/dev/null || true
-    holder_pid=''
-}
-trap '[ -z "$asker_pid" ] || kill "$asker_pid" 2>/dev/null; stop_holder; stop_server; stop_contenders; rm -rf "$work"' EXIT
+trap 'stop_server; stop_contenders; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
 mkdir -p "$work/root" "$out"
@@ -146,11 +140,11 @@ as_root=''
 
 configure() { # server port
     case $1 in
-    nginx) cat >"$work/nginx.conf" <<CONF ;;
+    nginx) cat >"$work/nginx-$2.conf" <<CONF ;;
 daemon off;
 worker_processes 1;
 worker_rlimit_nofile $room;
-pid $work/nginx.pid;
+pid $work/nginx-$2.pid;
 error_log $work/nginx.log error;
 events { worker_connections 16384; multi_accept on; }
 http {
@@ -173,7 +167,7 @@ http {
     server { listen 127.0.0.1:$2 backlog=4096; root $work/root; }
 }
 CONF
-    lighttpd) cat >"$work/lighttpd.conf" <<CONF ;;
+    lighttpd) cat >"$work/lighttpd-$2.conf" <<CONF ;;
 server.document-root = "$work/root"
 server.bind = "127.0.0.1"
 server.port = $2
@@ -188,7 +182,7 @@ server.network-backend = "sendfile"
 server.stat-cache-engine = "simple"
 mimetype.assign = ( ".txt" => "text/plain" )
 CONF
-    h2o) cat >"$work/h2o.conf" <<CONF ;;
+    h2o) cat >"$work/h2o-$2.conf" <<CONF ;;
 listen: { host: 127.0.0.1, port: $2 }
 num-threads: 1
 num-name-resolution-threads: 1
@@ -208,10 +202,12 @@ CONF
 
 command_of() { # server port scenario; the command goes to the array `line`
     case $1 in
-    nginx) line=(nginx -e "$work/nginx.log" -c "$work/nginx.conf") ;;
-    lighttpd) line=(lighttpd -D -f "$work/lighttpd.conf") ;;
-    h2o) line=(h2o -c "$work/h2o.conf") ;;
-    spin | backoff | park) line=("$ours" "$work/root" --bind 127.0.0.1 --port "$2" --quiet --idle "$1") ;;
+    nginx) line=(nginx -e "$work/nginx.log" -c "$work/nginx-$2.conf") ;;
+    lighttpd) line=(lighttpd -D -f "$work/lighttpd-$2.conf") ;;
+    h2o) line=(h2o -c "$work/h2o-$2.conf") ;;
+    spin | backoff | park)
+        line=("$ours" "$work/root" --bind 127.0.0.1 --port "$2" --quiet --idle "$1" --idle-timeout 600s)
+        ;;
     limit)
         line=("$limit" --serve "$2")
         [ "$3" != new-16 ] || line+=(--close)
@@ -219,7 +215,7 @@ command_of() { # server port scenario; the command goes to the array `line`
     esac
 }
 
-# ---- one cell ------------------------------------------------------------------------------------------------------
+# ---- one scenario --------------------------------------------------------------------------------------------------
 
 # The limit copies its answer, which for large bodies is no limit: sendfile(2) does not.
 applies() { # server scenario
@@ -246,75 +242,9 @@ tree_of() { # a process and its descendants
     for pid in $(cat /proc/"$1"/task/*/children 2>/dev/null); do tree_of "$pid"; done
 }
 
-processor_time() { # nanoseconds of a whole tree; /proc/PID/stat would count in ticks of 10 ms
-    local pid
-    for pid in $(tree_of "$1"); do cat /proc/"$pid"/task/*/schedstat 2>/dev/null || true; done |
-        awk '{ sum += $1 } END { printf "%.0f\n", sum }'
-}
-
-memory_kib() {
-    local pid
-    for pid in $(tree_of "$1"); do grep -h '^Pss:' /proc/"$pid"/smaps_rollup 2>/dev/null || true; done |
-        awk '{ sum += $2 } END { print sum + 0 }'
-}
-
-stolen() { awk '/^cpu / { print $9 }' /proc/stat; }
-
 port=20000
 free_port() {
     while port=$((port + 1)) && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
-}
-
-by_wrk() { # seconds
-    DEPTH=$depth CLOSE=$close "${on_client[@]}" wrk -t1 -c"$connections" -d"$1s" --timeout 5s \
-        -s "$here/wrk.lua" "http://127.0.0.1:$port/$file" | sed -n 's/^RESULT //p'
-}
-
-# A second to warm up: the file in every cache, the branches predicted. Then the load, in `result`, and the server's
-# processor time meanwhile, in `spent`.
-load() {
-    local warm before steal_before
-    result='' spent=0
-    if [ "$client" = wrk ] || [ "$close" = yes ]; then
-        by_wrk 1 >/dev/null
-        before=$(processor_time "$server_pid") steal_before=$(stolen)
-        result=$(by_wrk "$seconds")
-    else
-        coproc ASKER { exec "${on_client[@]}" "$limit" --ask "127.0.0.1:$port" "/$file" "$size" "$connections" \
-            "$depth" "$seconds" 2>"$work/asker.err"; }
-        asker_pid=$ASKER_PID
-        exec {from_asker}<&"${ASKER[0]}" {to_asker}>&"${ASKER[1]}"
-        exec {ASKER[0]}<&- {ASKER[1]}>&-
-        read -r -u "$from_asker" warm || true
-        before=$(processor_time "$server_pid") steal_before=$(stolen)
-        [ "$warm" != warm ] || echo >&"$to_asker"
-        read -r -u "$from_asker" result || echo "$server, $scenario: $(tail -n 1 "$work/asker.err")" >&2
-    fi
-    spent=$(($(processor_time "$server_pid") - before))
-    steal=$(($(stolen) - steal_before))
-    if [ -n "$asker_pid" ]; then
-        exec {to_asker}>&- {from_asker}<&-
-        wait "$asker_pid" 2>/dev/null || true
-        asker_pid=''
-    fi
-}
-
-# How fast the machine is just now: requests/s of the limit with 16 clients. Virtual machines have good and bad
-# minutes, which differ by a third; what was measured in a bad one is measured again.
-reference() {
-    local result
-    free_port
-    "${on_server[@]}" "$limit" --serve "$port" 2>/dev/null &
-    server_pid=$!
-    for _ in $(seq 100); do
-        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && break
-        sleep 0.01
-    done
-    result=$("${on_client[@]}" "$limit" --ask "127.0.0.1:$port" / 1024 16 1 0.3 </dev/null | tail -n 1)
-    stop_server
-    python3 -c 'import json, sys
-seen = json.loads(sys.argv[1] or "{}")
-print(int(seen["requests"] * 1e6 / seen["microseconds"]) if seen else 0)' "$result"
 }
 
 start() { # server scenario; says on standard error why it is left out
@@ -335,91 +265,40 @@ start() { # server scenario; says on standard error why it is left out
     return 1
 }
 
-# All servers at the same time, but only one of them at work: see turns.py.
-measure_in_turns() { # scenario → lines of JSON
-    local server scenario=$1
-    shape_of "$scenario"
+# Beside silent connections each server stands also without any, so that both figures are from the same minutes.
+measure() { # scenario → lines of JSON
+    local server crowd crowds=("$1 0") line=("$limit") more=()
+    shape_of "$1"
+    [ "$1" != silent-16 ] || crowds=("silent-16 $silent" "alone-16 0")
+    [ "$client" = spin ] || { line=(wrk) && more=(--wrk); }
+    [ -z "$close" ] || more+=(--close)
     : >"$work/turns"
     for server in $present; do
-        applies "$server" "$scenario" && start "$server" "$scenario" || continue
-        echo "$server $server_pid $port" >>"$work/turns"
-        contenders+=("$server_pid")
-        # shellcheck disable=SC2046
-        kill -STOP $(tree_of "$server_pid")
-        server_pid=''
+        for crowd in "${crowds[@]}"; do
+            applies "$server" "$1" && start "$server" "$1" || continue
+            echo "$server $server_pid $port $crowd" >>"$work/turns"
+            contenders+=("$server_pid")
+            # shellcheck disable=SC2046
+            kill -STOP $(tree_of "$server_pid")
+            server_pid=''
+        done
     done
-    python3 "$here/turns.py" "$work/turns" --scenario "$scenario" \
-        --path "/$file" --size "$size" --connections "$connections" --depth "$depth" --turn "$turn" \
-        --turns "$turns" -- "${on_client[@]}" "$limit" >>"$work/cells.jsonl"
+    python3 "$here/turns.py" "$work/turns" "${more[@]}" --path "/$file" --size "$size" --connections "$connections" \
+        --depth "$depth" --turn "$turn" --turns "$turns" -- "${on_client[@]}" "${line[@]}" >>"$work/cells.jsonl"
     stop_contenders
 }
 
-measure() { # repeat server scenario → a line of JSON
-    local repeat=$1 server=$2 scenario=$3 held=0 alive=0 steal result spent memory speed
-    shape_of "$scenario"
-    start "$server" "$scenario" || return 0
-    if [ "$scenario" = silent-16 ]; then
-        coproc HOLDER { exec python3 "$here/silent.py" 127.0.0.1 "$port" "$silent"; }
-        holder_pid=$HOLDER_PID
-        exec {from_holder}<&"${HOLDER[0]}" {to_holder}>&"${HOLDER[1]}"
-        exec {HOLDER[0]}<&- {HOLDER[1]}>&-
-        read -r -u "$from_holder" held
-    fi
-    load
-    memory=$(memory_kib "$server_pid")
-    if [ "$scenario" = silent-16 ]; then
-        echo >&"$to_holder"
-        read -r -u "$from_holder" alive
-    fi
-    stop_holder
-    stop_server
-    speed=$(reference)
-    [ "$speed" -le "$best_speed" ] || best_speed=$speed
-    local slowest=$((speed < last_speed ? speed : last_speed))
-    last_speed=$speed
-    if [ $((slowest * 100)) -lt $((best_speed * 90)) ] && [ "$tries" -gt 0 ]; then
-        tries=$((tries - 1))
-        measure "$@"
-        return
-    fi
-    printf '{"repeat":%d,"server":"%s","scenario":"%s","connections":%d,"size":%d,"processor_ns":%s,"memory_kib":%s,"steal_ticks":%d,"silent_held":%d,"silent_alive":%d,"reference":%d,"load":%s}\n' \
-        "$repeat" "$server" "$scenario" "$connections" "$size" "$spent" "$memory" \
-        "$steal" "$held" "$alive" "$slowest" "${result:-null}" >>"$work/cells.jsonl"
-}
+# ---- all scenarios -------------------------------------------------------------------------------------------------
 
-takes_turns() { # scenario
-    case $client,$1 in spin,silent-16 | *,new-16 | wrk,*) false ;; *) true ;; esac
-}
-
-# ---- all cells -----------------------------------------------------------------------------------------------------
-
-: >"$work/cells"
-for repeat in $(seq "$repeats"); do
-    for scenario in ${scenarios//,/ }; do
-        shape_of "$scenario"
-        ! takes_turns "$scenario" || continue
-        for server in $present; do
-            ! applies "$server" "$scenario" || echo "$repeat $server $scenario"
-        done
-    done | shuf >>"$work/cells"
-done
 : >"$work/cells.jsonl"
-for scenario in ${scenarios//,/ }; do
-    takes_turns "$scenario" || continue
-    [ ! -t 2 ] || printf '\r\033[K%s, in turns' "$scenario" >&2
-    measure_in_turns "$scenario"
-done
-total=$(wc -l <"$work/cells")
+total=$(wc -w <<<"${scenarios//,/ }")
 count=0
-[ "$total" = 0 ] || last_speed=$(reference)
-best_speed=${last_speed:-0}
-while read -r -u 9 repeat server scenario; do
+for scenario in ${scenarios//,/ }; do
     count=$((count + 1))
-    [ ! -t 2 ] || printf '\r\033[K%d of %d: %s, %s' "$count" "$total" "$server" "$scenario" >&2
-    tries=1
-    measure "$repeat" "$server" "$scenario"
-done 9<"$work/cells"
-echo >&2
+    [ ! -t 2 ] || printf '\r\033[K%d of %d: %s' "$count" "$total" "$scenario" >&2
+    measure "$scenario"
+done
+[ ! -t 2 ] || echo >&2
 
 commit=$(git -C "$project" rev-parse --short HEAD 2>/dev/null || echo unknown)
 versions=$(
@@ -431,5 +310,5 @@ versions=$(
         esac
     done | paste -sd, | sed 's/,/, /g'
 )
-python3 "$here/report.py" "$work/cells.jsonl" "$out" --seconds "$seconds" --turn "$turn" --turns "$turns" \
+python3 "$here/report.py" "$work/cells.jsonl" "$out" --turn "$turn" --turns "$turns" \
     --commit "$commit" --versions "$versions" --client "$client" --pinned "$([ "$last" -gt 0 ] && echo "server on core $last, client on core 0" || echo "one core")"

@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+HERE = Path(__file__).parent
+
 
 def tree(pid):
     """A process and its descendants."""
@@ -20,26 +22,97 @@ def tree(pid):
             yield from tree(int(child))
 
 
-class Contender:
-    """A server, and the client that asks nobody else."""
+class Talking:
+    """A process that answers a line with a line."""
 
-    def __init__(self, name, pid, client):
-        self.name, self.pid = name, pid
-        self.client = subprocess.Popen(client, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, name, command):
+        self.name = name
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def say(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def expect(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise ConnectionError(f"{self.name} gave up")
+        return line
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Spinning(Talking):
+    """Our client. It keeps its connections from turn to turn."""
+
+    def __init__(self, name, port, args):
+        command = [*args.client, "--ask", f"127.0.0.1:{port}", args.path, *map(str, (
+            args.size, args.connections, args.depth, args.turn))]
+        super().__init__(f"the client of {name}", command + ["--close"] * args.close)
+        self.is_new = True
+
+    def warm_up(self):
+        if not self.is_new:  # the first time it does so unasked
+            self.say()
+        self.is_new = False
+        self.expect()
+
+    def measure(self):
+        self.say()
+        return json.loads(self.expect())
+
+
+class Wrk:
+    """wrk, started anew each turn, with new connections."""
+
+    def __init__(self, name, port, args):
+        self.name = name
+        self.command = [*args.client, "-t1", f"-c{args.connections}", f"-d{args.turn:.0f}s", "--timeout", "5s",
+                        "-s", str(HERE / "wrk.lua"), f"http://127.0.0.1:{port}{args.path}"]
+        self.environment = {**os.environ, "DEPTH": str(args.depth), "CLOSE": "yes" if args.close else ""}
+        self.is_new = True
+
+    def warm_up(self):
+        if self.is_new:
+            self.measure()
+        self.is_new = False
+
+    def measure(self):
+        done = subprocess.run(self.command, env=self.environment, stdout=subprocess.PIPE, text=True)
+        for line in done.stdout.splitlines():
+            if line.startswith("RESULT "):
+                return json.loads(line.removeprefix("RESULT "))
+        raise ConnectionError(f"the client of {self.name} gave up")
+
+    def end(self):
+        pass
+
+
+class Contender:
+    """A server, the client that asks nobody else, and connections that say nothing."""
+
+    def __init__(self, name, pid, port, scenario, silent, args):
+        self.name, self.pid, self.scenario, self.silent = name, pid, scenario, silent
+        self.client = self.holder = None
+        self.send(signal.SIGCONT)
+        try:
+            if silent:
+                command = [sys.executable, str(HERE / "silent.py"), "127.0.0.1", str(port), str(silent)]
+                self.holder = Talking(f"who holds silent connections to {name}", command)
+                self.silent = int(self.holder.expect())
+            self.client = (Wrk if args.wrk else Spinning)(name, port, args)
+            self.client.warm_up()
+        except ConnectionError:
+            self.end()
+            raise
+        finally:
+            self.send(signal.SIGSTOP)
 
     def send(self, number):
         for pid in tree(self.pid):
             os.kill(pid, number)
-
-    def expect(self):
-        line = self.client.stdout.readline()
-        if not line:
-            raise ConnectionError(f"the client of {self.name} gave up")
-        return line
-
-    def say(self):
-        self.client.stdin.write("\n")
-        self.client.stdin.flush()
 
     def processor_ns(self):
         stats = [stat for pid in tree(self.pid) for stat in Path(f"/proc/{pid}/task").glob("*/schedstat")]
@@ -49,61 +122,68 @@ class Contender:
         maps = "".join(Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in tree(self.pid))
         return sum(int(line.split()[1]) for line in maps.splitlines() if line.startswith("Pss:"))
 
+    def alive(self):
+        """How many of the silent connections the server still keeps."""
+        if not self.holder:
+            return 0
+        self.holder.say()
+        return int(self.holder.expect())
+
     def turn(self, is_first):
         self.send(signal.SIGCONT)
-        if not is_first:
-            self.say()
-            self.expect()  # it is warm again
-        before = self.processor_ns()
-        self.say()
-        load = json.loads(self.expect())
-        spent = self.processor_ns() - before
-        memory = self.memory_kib()
-        self.send(signal.SIGSTOP)
-        return {"processor_ns": spent, "memory_kib": memory, "load": load}
+        try:
+            if not is_first:
+                self.client.warm_up()
+            before = self.processor_ns()
+            load = self.client.measure()
+            spent = self.processor_ns() - before
+            memory = self.memory_kib()
+        finally:
+            self.send(signal.SIGSTOP)
+        return {"processor_ns": spent, "memory_kib": memory, "silent_held": self.silent, "silent_alive": self.alive(),
+                "load": load}
+
+    def end(self):
+        for process in (self.client, self.holder):
+            if process:
+                process.end()
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("servers", help="a file with a line for each server: name, process, port")
-    parser.add_argument("--scenario")
+    parser.add_argument("servers", help="a file with a line for each server: name, process, port, scenario, and how "
+                        "many silent connections it holds")
     parser.add_argument("--path")
     parser.add_argument("--size", type=int)
     parser.add_argument("--connections", type=int)
     parser.add_argument("--depth", type=int)
+    parser.add_argument("--close", action="store_true", help="each request has a connection of its own")
     parser.add_argument("--turn", type=float, help="seconds")
     parser.add_argument("--turns", type=int)
+    parser.add_argument("--wrk", action="store_true", help="the client is wrk")
     parser.add_argument("client", nargs="+", help="after --: the command of the client")
     args = parser.parse_args()
     contenders = []
     for line in Path(args.servers).read_text().splitlines():
-        name, pid, port = line.split()
-        os.kill(int(pid), signal.SIGCONT)
-        client = [*args.client, "--ask", f"127.0.0.1:{port}", args.path, str(args.size), str(args.connections),
-                  str(args.depth), str(args.turn)]
-        contender = Contender(name, int(pid), client)
-        contender.expect()  # it is connected and warm, and waits
-        contender.send(signal.SIGSTOP)
-        contenders.append(contender)
-    lost = set()
+        name, pid, port, scenario, silent = line.split()
+        try:
+            contenders.append(Contender(name, int(pid), port, scenario, int(silent), args))
+        except (ConnectionError, ProcessLookupError) as why:
+            print(f"left out: {scenario}: {why}", file=sys.stderr)
     for number in range(args.turns):
         random.shuffle(contenders)
-        for contender in contenders:
-            if contender.name in lost:
-                continue
+        for contender in list(contenders):
             try:
                 cell = contender.turn(number == 0)
-            except (ConnectionError, BrokenPipeError) as why:
-                print(f"left out: {args.scenario}: {why}", file=sys.stderr)
-                contender.send(signal.SIGSTOP)
-                lost.add(contender.name)
+            except (ConnectionError, ProcessLookupError) as why:
+                print(f"left out: {contender.scenario}: {why}", file=sys.stderr)
+                contender.end()
+                contenders.remove(contender)
                 continue
-            print(json.dumps({"repeat": number, "server": contender.name, "scenario": args.scenario,
-                              "connections": args.connections, "size": args.size, "silent_held": 0,
-                              "silent_alive": 0, **cell}), flush=True)
+            print(json.dumps({"turn": number, "server": contender.name, "scenario": contender.scenario,
+                              "connections": args.connections, "size": args.size, **cell}), flush=True)
     for contender in contenders:
-        contender.client.kill()
-        contender.client.wait()
+        contender.end()
 
 
 main()
