@@ -1,16 +1,17 @@
 //! The loop, stepped in the test's own thread, its clock moved by hand.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use wouldblock::access_log::AccessLog;
 use wouldblock::config::{Config, Sweep};
 use wouldblock::http::{CloseReason, Limits, Phase, Request, Status};
 use wouldblock::idle::Resting;
-use wouldblock::net::{HOT_FOR, QUIET_SLICE_IDLE, question_every};
+use wouldblock::net::{Client, HOT_FOR, QUIET_SLICE_IDLE, TURN_BYTES, Transport, Worker, question_every};
 use wouldblock::service::{Content, Context, Peer, Response, Service};
 
 use crate::common::stepper::Stepper;
@@ -406,13 +407,13 @@ fn a_reader_that_takes_nothing_is_given_up_and_one_that_takes_enough_is_not() {
 }
 
 /// Serves one file at every path.
-struct OneFile(Arc<File>, u64);
+struct One(Content);
 
-impl Service for OneFile {
+impl Service for One {
     fn respond(&mut self, request: &Request<'_>, _: &Context<'_>) -> Option<Response> {
         let content = match request.raw_target {
             "/quick" => Content::from_bytes(*b"quick"),
-            _ => Content::File(self.0.clone(), 0..self.1),
+            _ => self.0.clone(),
         };
         Some(Response { status: Status::OK, fields: Arc::from(*b""), content })
     }
@@ -434,7 +435,10 @@ fn large_file(len: u64) -> File {
 fn a_slow_reader_of_a_large_file_does_not_hold_up_a_quick_client() {
     const LEN: u64 = 100 << 20;
     for sweep in [Sweep::Full, Sweep::Hot] {
-        let mut step = Stepper::serving(&sweeping(sweep), Box::new(OneFile(Arc::new(large_file(LEN)), LEN)));
+        let mut step = Stepper::serving(
+            &sweeping(sweep),
+            Box::new(One(Content::File(Arc::new(large_file(LEN)), 0..LEN))),
+        );
         let mut slow = step.connect();
         slow.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         step.sweep_until(|server| server.stats().write_would_blocks > 0);
@@ -461,8 +465,10 @@ fn a_slow_reader_of_a_large_file_does_not_hold_up_a_quick_client() {
 fn a_file_that_shrinks_while_it_is_sent_ends_the_connection_with_a_reason() {
     const LEN: u64 = 40 << 20;
     let file = large_file(LEN);
-    let mut step =
-        Stepper::serving(&Config::default(), Box::new(OneFile(Arc::new(file.try_clone().unwrap()), LEN)));
+    let mut step = Stepper::serving(
+        &Config::default(),
+        Box::new(One(Content::File(Arc::new(file.try_clone().unwrap()), 0..LEN))),
+    );
     let mut socket = step.connect();
     socket.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     step.sweep_until(|server| server.stats().write_would_blocks > 0);
@@ -613,6 +619,74 @@ fn make_cold(file: &File) -> bool {
     look == Err(Errno::AGAIN)
 }
 
+/// A peer that has asked once, takes everything and says nothing more.
+struct Greedy(&'static [u8], Vec<u8>);
+
+impl Read for Greedy {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        match self.0.read(buf) {
+            Ok(0) => Err(std::io::ErrorKind::WouldBlock.into()),
+            read => read,
+        }
+    }
+}
+
+impl Write for Greedy {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        self.1.write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> std::io::Result<usize> {
+        self.1.write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Transport for Greedy {
+    fn shut_down_write(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn send_file(
+        &mut self,
+        head: &[u8],
+        file: &File,
+        offset: u64,
+        len: usize,
+    ) -> Option<std::io::Result<usize>> {
+        let mut body = vec![0; len];
+        file.read_exact_at(&mut body, offset).unwrap();
+        self.1.extend([head, &body].concat());
+        Some(Ok(head.len() + len))
+    }
+}
+
+#[test]
+fn a_turn_sends_its_share_of_an_answer_head_and_body_together() {
+    const LEN: usize = TURN_BYTES * 5 / 2;
+    let file = tempfile::tempfile().unwrap();
+    file.write_all_at(&pattern(LEN), 0).unwrap();
+    let file = Arc::new(file);
+    let contents = [Content::File(file.clone(), 0..LEN as u64), Content::from_bytes(pattern(LEN))];
+    for content in contents {
+        let now = Instant::now();
+        let service = Box::new(One(content));
+        let mut worker = Worker::new(service, Limits::default(), AccessLog::off());
+        let mut client = Client::new(Greedy(GET.as_bytes(), Vec::new()), Peer::Unix, &mut worker, now);
+        for turns in 1..=2 {
+            client.turn(&mut worker, now).unwrap();
+            assert_eq!(worker.stats.bytes_out, (turns * TURN_BYTES) as u64);
+        }
+        client.turn(&mut worker, now).unwrap();
+        let sent = &client.stream().1;
+        assert_eq!(worker.stats.bytes_out, sent.len() as u64);
+        assert!(answers(sent, &[])[0].body == pattern(LEN));
+    }
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn a_file_that_is_not_in_memory_is_waited_for_like_a_socket() {
@@ -622,7 +696,8 @@ fn a_file_that_is_not_in_memory_is_waited_for_like_a_socket() {
         let file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         file.write_all_at(&pattern(LEN), 0).unwrap();
         let file = Arc::new(file);
-        let mut step = Stepper::serving(&sweeping(sweep), Box::new(OneFile(file.clone(), LEN as u64)));
+        let mut step =
+            Stepper::serving(&sweeping(sweep), Box::new(One(Content::File(file.clone(), 0..LEN as u64))));
         let is_cold = make_cold(&file);
         let mut socket = step.connect();
         let answer = step.ask(&mut socket, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -328,13 +328,14 @@ impl<S: Transport> Client<S> {
             }
             _ => return self.stream.write(transmit.head),
         };
+        let room = TURN_BYTES.saturating_sub(transmit.head.len());
         match piece(content, transmit.body) {
             Piece::Bytes(bytes) => {
-                let bytes = bytes.get(..TURN_BYTES).unwrap_or(bytes);
+                let bytes = bytes.get(..room).unwrap_or(bytes);
                 self.stream.write_vectored(&[IoSlice::new(transmit.head), IoSlice::new(bytes)])
             }
             Piece::File(file, offset, len) => {
-                let len = len.min(TURN_BYTES as u64) as usize;
+                let len = len.min(room as u64) as usize;
                 if let Some(sent) = self.stream.send_file(transmit.head, file, offset, len) {
                     return sent;
                 }
