@@ -158,6 +158,10 @@ fn everybody_has_one_turn_in_a_sweep_whoever_leaves_with_his_answer() {
             let mut step = Stepper::new(&sweeping(Sweep::Full));
             let mut sockets: Vec<_> = (0..count).map(|_| step.connect()).collect();
             step.sweep_until_clients(count);
+            for socket in &mut sockets {
+                socket.write_all(GET.as_bytes()).unwrap();
+            }
+            step.sweep(); // now it expects several to have something to say
             let (mut requests, mut leaving) = (0, 0);
             for (at, socket) in sockets.iter_mut().enumerate() {
                 let say = [LAST, LAST, GET, ""][(pattern >> (at % 3 * 2)) % 4];
@@ -175,6 +179,43 @@ fn everybody_has_one_turn_in_a_sweep_whoever_leaves_with_his_answer() {
                 step.server().roster().iter().filter(|client| client.connection().phase() == Phase::Idle);
             assert_eq!(open.count(), count - leaving, "{told}");
         }
+    }
+}
+
+/// Answers with the number of reads so far.
+struct CountsReads;
+
+impl Service for CountsReads {
+    fn respond(&mut self, _: &Request<'_>, context: &Context<'_>) -> Option<Response> {
+        let content = Content::from_bytes(context.stats.reads.to_string().into_bytes());
+        Some(Response { status: Status::OK, fields: Arc::from(*b""), content })
+    }
+
+    fn refuse(&mut self, status: Status, _: &str) -> Response {
+        Response { status, fields: Arc::from(*b""), content: Content::Empty }
+    }
+}
+
+#[test]
+fn clients_are_read_together_only_after_several_had_something_to_say() {
+    for sweep in [Sweep::Full, Sweep::Hot] {
+        let mut step = Stepper::serving(&sweeping(sweep), Box::new(CountsReads));
+        let mut sockets: Vec<_> = (0..10).map(|_| step.connect()).collect();
+        step.sweep_until_clients(10);
+        step.sweep();
+        let before = step.stats().reads;
+        for _ in 0..2 {
+            for socket in &mut sockets {
+                socket.write_all(GET.as_bytes()).unwrap();
+            }
+            step.sweep();
+        }
+        let told = sockets.iter_mut().map(|socket| {
+            [step.next_answer(socket), step.next_answer(socket)]
+                .map(|answer| String::from_utf8(answer.body).unwrap().parse::<u64>().unwrap() - before)
+        });
+        let expected: Vec<_> = (1..=10).map(|at| [at, 20]).collect();
+        assert_eq!(told.collect::<Vec<_>>(), expected, "{sweep}");
     }
 }
 

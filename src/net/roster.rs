@@ -8,7 +8,8 @@
 //!    └───────────┴────────────────────────────────────────┘
 //! ```
 //!
-//! Hot clients are read in groups of 16, and a group is answered when it has been read.
+//! Hot clients are read in groups of 16, and a group is answered when it has been read; unless in the sweep before at
+//! most one had anything to say.
 //!
 //! **full**: there is no boundary; everyone is hot; every sweep tries every client. This is the chapter's loop. (Only
 //! a client whose socket would take no more of an answer is left alone for 50 µs, in either way to sweep.)
@@ -59,8 +60,10 @@ pub struct Roster<S = Stream> {
     answering: bool,
     /// What time it is in this walk.
     now: Instant,
-    /// Whether anybody had work since the walk began.
-    worked: bool,
+    /// How many had work since the walk began.
+    worked: usize,
+    /// Whether clients are read in groups in this walk.
+    grouped: bool,
     pace: Pace,
     /// Who of a slice is to become hot; kept for its room.
     ready: Vec<bool>,
@@ -79,7 +82,8 @@ impl<S: Transport> Roster<S> {
             heard: 0,
             answering: false,
             now: Instant::now(),
-            worked: false,
+            worked: 0,
+            grouped: false,
             pace: Pace::new(Instant::now()),
             ready: Vec::new(),
         }
@@ -115,12 +119,14 @@ impl<S: Transport> Roster<S> {
         if self.hot < self.clients.len() {
             self.ask(stats, now);
         }
-        self.worked = false;
+        // Who speaks alone would only wait for the reads of those who say nothing.
+        self.grouped = self.worked > 1;
+        self.worked = 0;
     }
 
     fn ask(&mut self, stats: &mut Stats, now: Instant) {
         let quiet = self.clients.len() - self.hot;
-        let mut due = self.pace.slice(self.hot, quiet, self.worked, now);
+        let mut due = self.pace.slice(self.hot, quiet, self.worked > 0, now);
         while due > 0 && self.hot < self.clients.len() {
             due -= self.ask_slice(due, stats, now); // a round that ends in the middle of it begins anew
         }
@@ -155,7 +161,7 @@ impl<S: Transport> Roster<S> {
     pub fn next(&mut self) -> Option<&mut Client<S>> {
         loop {
             let end = self.group.end.min(self.hot);
-            let part = if self.answering { TurnPart::Whole } else { TurnPart::Read };
+            let part = if self.grouped && !self.answering { TurnPart::Read } else { TurnPart::Whole };
             if self.answering {
                 self.place = self.group.start + self.heard.trailing_zeros() as usize;
                 self.heard &= self.heard.wrapping_sub(1);
@@ -196,10 +202,10 @@ impl<S: Transport> Roster<S> {
     /// The client stays. `worked`: something came or went.
     #[inline]
     pub fn keep(&mut self, worked: bool, now: Instant) {
-        self.worked |= worked;
         if self.answering {
-            return;
+            return; // it counted when it was read
         }
+        self.worked += usize::from(worked);
         let Some(client) = self.clients.get(self.place) else { return };
         if client.part == TurnPart::Answer {
             self.heard |= self.bit(self.place);
@@ -215,7 +221,7 @@ impl<S: Transport> Roster<S> {
     /// The client leaves. The last of the hot takes its place, and has its turn next; the last of the asked takes
     /// that one's, and the last of those still to be asked that one's.
     pub fn remove(&mut self) {
-        self.worked = true;
+        self.worked += 1;
         self.hot -= 1;
         self.hand_over_turn(self.hot, self.place);
         self.clients.swap(self.place, self.hot);
