@@ -241,11 +241,12 @@ def plot(cells, servers, scenarios, names, machine):
                     for n, text in enumerate(foot))
     height = y + 12 + 13 * len(foot)
     return (f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' font-family='sans-serif' "
-            f"font-size='12'><style>svg{{background:#fff}}text{{fill:#222}}.s{{font-size:10px;fill:#555}}"
-            f".l{{stroke:#222;stroke-dasharray:3 3}}@media(prefers-color-scheme:dark){{svg{{background:#16181c}}"
-            f"text{{fill:#e8e8e8}}.s{{fill:#aaa}}.l{{stroke:#e8e8e8}}}}</style>"
+            f"font-size='12'><style>svg{{background:#fff}}text{{fill:#222}}.s{{font-size:10px;fill:#555;"
+            f"paint-order:stroke;stroke:#fff;stroke-width:3px}}.l{{stroke:#222;stroke-dasharray:3 3}}"
+            f"@media(prefers-color-scheme:dark){{svg{{background:#16181c}}text{{fill:#e8e8e8}}"
+            f".s{{fill:#aaa;stroke:#16181c}}.l{{stroke:#e8e8e8}}}}</style>"
             f"<text x='10' y='16' font-weight='bold'>Requests per second, in units of the best peer (dashed); more is "
-            f"better</text>{''.join(legend)}{''.join(rows)}{line}{notes}</svg>\n")
+            f"better</text>{''.join(legend)}{line}{''.join(rows)}{notes}</svg>\n")
 
 
 main()
