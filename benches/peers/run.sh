@@ -5,8 +5,8 @@
 # machine.
 # What servers do, not how fast: features.py beside this file, from which the README's table of features is.
 #
-# Needs: bash, curl, python3, taskset (util-linux), cargo; wrk for `--client wrk`; and of nginx, lighttpd and h2o those that are to be
-# compared. On Debian: apt-get install wrk curl nginx-light lighttpd h2o
+# Needs: bash, curl, python3, taskset (util-linux), cargo; wrk for `--client wrk`; and of nginx, lighttpd and h2o those
+# that are to be compared. On Debian: apt-get install wrk curl nginx-light lighttpd h2o
 set -euo pipefail
 
 usage() {
