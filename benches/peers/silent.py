@@ -3,11 +3,13 @@ many of them the server still keeps open; ends with its input."""
 
 import resource
 import select
+import signal
 import socket
 import struct
 import sys
 import time
 
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # who interrupts wants no traceback
 host, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

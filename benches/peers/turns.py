@@ -163,6 +163,7 @@ def main():
     parser.add_argument("--wrk", action="store_true", help="the client is wrk")
     parser.add_argument("client", nargs="+", help="after --: the command of the client")
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # who interrupts wants no traceback
     contenders = []
     for line in Path(args.servers).read_text().splitlines():
         name, pid, port, scenario, silent = line.split()
