@@ -11,7 +11,7 @@ mod course; // the course's servers with their bugs: exactly these rules go red
 #[cfg(target_os = "linux")]
 mod flood; // the real binary under crowds, storms, no descriptors, no disk, signals
 mod fuzz; // the laws that the fuzzer looks for exceptions to, held by its corpus bent in many ways
-mod lifecycle; // the loop stepped in the test's thread, its clock moved: keep-alive, deadlines, half-close, crowds
+mod lifecycle; // the loop stepped in the test's thread, its clock moved: keep-alive, deadlines, half-close, the end
 mod live; // below /_loop/: what a page sees of the loop, what it may change, and who may not
 mod models; // every I/O model through one list of scenarios, and what each does differently
 mod operation; // what an operator sets: deadlines, places, listening, TLS, logs, flags, packaging
@@ -20,3 +20,4 @@ mod sim; // whole servers over a simulated network: one seed, one world; laws th
 mod site; // the content: which file, which fields, how fresh
 #[cfg(target_os = "linux")]
 mod soak; // a mixed load with faults, for as long as WOULDBLOCK_SOAK says
+mod turns; // whose turn it is, and how much of one: sweeps, groups, slices, the door

@@ -76,6 +76,23 @@ impl Service for Echo {
     }
 }
 
+/// Serves one content at every path, except `/quick`.
+pub(crate) struct One(pub(crate) Content);
+
+impl Service for One {
+    fn respond(&mut self, request: &Request<'_>, _: &Context<'_>) -> Option<Response> {
+        let content = match request.raw_target {
+            "/quick" => Content::from_bytes(*b"quick"),
+            _ => self.0.clone(),
+        };
+        Some(Response { status: Status::OK, fields: Arc::from(*b""), content })
+    }
+
+    fn refuse(&mut self, status: Status, _: &str) -> Response {
+        Response { status, fields: Arc::from(*b""), content: Content::Empty }
+    }
+}
+
 fn text(status: Status, body: &str) -> Response {
     Response {
         status,

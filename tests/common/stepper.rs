@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use wouldblock::access_log::AccessLog;
-use wouldblock::config::Config;
+use wouldblock::config::{Config, Sweep};
 use wouldblock::live::{Board, Live, Observer, Settings};
 use wouldblock::net::{Address, Listener, Worker};
 use wouldblock::server::Server;
@@ -24,6 +24,19 @@ fn bind() -> (Listener, SocketAddr) {
     let listener = Listener::bind(&[Address::Ip("127.0.0.1:0".parse().unwrap())]).unwrap();
     let Some(Address::Ip(address)) = listener.addresses().pop() else { panic!("bound to IP") };
     (listener, address)
+}
+
+pub(crate) const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+pub(crate) fn sweeping(sweep: Sweep) -> Config {
+    Config { sweep, ..Config::default() }
+}
+
+/// Runs a scenario with both ways to sweep: what a client sees must not depend on it.
+pub(crate) fn both(scenario: impl Fn(Stepper)) {
+    for sweep in [Sweep::Full, Sweep::Hot] {
+        scenario(Stepper::new(&sweeping(sweep)));
+    }
 }
 
 pub(crate) struct Stepper {
