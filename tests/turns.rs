@@ -2,16 +2,17 @@
 
 use std::fs::File;
 use std::io::{IoSlice, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wouldblock::access_log::AccessLog;
 use wouldblock::config::{Config, Sweep};
-use wouldblock::http::{Limits, Phase, Request, Status};
+use wouldblock::http::{Limits, Phase};
 use wouldblock::idle::Resting;
 use wouldblock::net::{Client, HOT_FOR, QUIET_SLICE_IDLE, TURN_BYTES, Transport, Worker, question_every};
-use wouldblock::service::{Content, Context, Peer, Response, Service};
+use wouldblock::service::{Content, Peer};
 
 use crate::common::stepper::{GET, Stepper, both, sweeping};
 use crate::common::{One, answers, crowd, pattern};
@@ -79,41 +80,40 @@ fn everybody_has_one_turn_in_a_sweep_whoever_leaves_with_his_answer() {
     }
 }
 
-/// Answers with the number of reads so far.
-struct CountsReads;
-
-impl Service for CountsReads {
-    fn respond(&mut self, _: &Request<'_>, context: &Context<'_>) -> Option<Response> {
-        let content = Content::from_bytes(context.stats.reads.to_string().into_bytes());
-        Some(Response { status: Status::OK, fields: Arc::from(*b""), content })
-    }
-
-    fn refuse(&mut self, status: Status, _: &str) -> Response {
-        Response { status, fields: Arc::from(*b""), content: Content::Empty }
-    }
+/// How many reads there had been when it was answered.
+fn reads(step: &mut Stepper, socket: &mut TcpStream) -> u64 {
+    String::from_utf8(step.next_answer(socket).body).unwrap().parse().unwrap()
 }
 
 #[test]
 fn clients_are_read_together_only_after_several_had_something_to_say() {
-    for sweep in [Sweep::Full, Sweep::Hot] {
-        let mut step = Stepper::serving(&sweeping(sweep), Box::new(CountsReads));
+    const READS: &[u8] = b"GET /reads HTTP/1.1\r\nHost: x\r\n\r\n";
+    const LAST: &[u8] = b"GET /reads HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    both(|mut step| {
         let mut sockets: Vec<_> = (0..10).map(|_| step.connect()).collect();
-        step.sweep_until_clients(10);
+        let mut leaves = step.connect();
+        step.sweep_until_clients(11);
         step.sweep();
         let before = step.stats().reads;
         for _ in 0..2 {
             for socket in &mut sockets {
-                socket.write_all(GET.as_bytes()).unwrap();
+                socket.write_all(READS).unwrap();
             }
             step.sweep();
         }
-        let told = sockets.iter_mut().map(|socket| {
-            [step.next_answer(socket), step.next_answer(socket)]
-                .map(|answer| String::from_utf8(answer.body).unwrap().parse::<u64>().unwrap() - before)
-        });
-        let expected: Vec<_> = (1..=10).map(|at| [at, 20]).collect();
-        assert_eq!(told.collect::<Vec<_>>(), expected, "{sweep}");
-    }
+        // One speaks alone; it is read among the others, and leaves with its answer.
+        leaves.write_all(LAST).unwrap();
+        step.sweep();
+        for socket in &mut sockets {
+            socket.write_all(READS).unwrap();
+        }
+        step.sweep();
+        assert_eq!(reads(&mut step, &mut leaves) - before, 33);
+        for (at, socket) in (1..).zip(&mut sockets) {
+            let told = [(); 3].map(|()| reads(&mut step, socket) - before);
+            assert_eq!(told, [at, 22, 33 + at]);
+        }
+    });
 }
 
 #[test]

@@ -221,7 +221,7 @@ impl<S: Transport> Roster<S> {
     /// The client leaves. The last of the hot takes its place, and has its turn next; the last of the asked takes
     /// that one's, and the last of those still to be asked that one's.
     pub fn remove(&mut self) {
-        self.worked += 1;
+        self.worked += usize::from(!self.answering);
         self.hot -= 1;
         self.hand_over_turn(self.hot, self.place);
         self.clients.swap(self.place, self.hot);

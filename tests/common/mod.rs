@@ -35,14 +35,15 @@ pub(crate) fn has_ipv6() -> bool {
 }
 
 /// A service without a disk: `/` and anything else says who asked, `/size/N` is N octets of a pattern that tells
-/// where one is, `/later/N` would block N times before it answers, `/missing` is 404.
+/// where one is, `/later/N` would block N times before it answers, `/reads` says how many reads there were, `/missing`
+/// is 404.
 #[derive(Debug, Default)]
 pub(crate) struct Echo {
     asked: u32,
 }
 
 impl Service for Echo {
-    fn respond(&mut self, request: &Request<'_>, _: &Context<'_>) -> Option<Response> {
+    fn respond(&mut self, request: &Request<'_>, context: &Context<'_>) -> Option<Response> {
         let path = match request.target {
             Target::Origin { path, .. } => path,
             Target::Asterisk => "*",
@@ -64,6 +65,9 @@ impl Service for Echo {
                 return None;
             }
             self.asked = 0;
+        }
+        if path == "/reads" {
+            return Some(text(Status::OK, &context.stats.reads.to_string()));
         }
         if path == "/missing" {
             return Some(text(Status::NOT_FOUND, "nothing here"));
