@@ -175,8 +175,11 @@ impl Entry {
             return true;
         }
         if self.settled && !untold && (due || self.watched.is_some()) {
-            // Before it is looked at, so that no change falls between the two.
-            self.watched = watch.hold(root, &self.name, context);
+            // Before it is looked at, so that no change falls between the two. An earlier index that is a link to
+            // nowhere may come to life in a folder that is not watched.
+            self.watched = watch
+                .hold(root, &self.name, context)
+                .filter(|_| self.before.iter().all(|name| root.is_vacant(name)));
         }
         let unchanged = self.settled
             && root.recognise(&self.c_name) == Ok(self.identity)

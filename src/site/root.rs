@@ -168,6 +168,12 @@ impl Root {
         rustix::fs::statat(&self.dir, name, AtFlags::empty()).map(|stat| Identity::new(&stat))
     }
 
+    /// Whether nothing at all stands at this name, not even a link that leads nowhere: what appears there will change
+    /// the folder it is in.
+    pub(super) fn is_vacant(&self, name: &CStr) -> bool {
+        rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW).err() == Some(Errno::NOENT)
+    }
+
     /// What stands at this name beneath the root; `""` is the root itself.
     pub(super) fn look(&self, name: &str) -> Result<(Kind, Identity), Fault> {
         // O_PATH opens nothing, so that no FIFO waits and no device notices; it only finds.

@@ -248,6 +248,23 @@ fn every_change_of_what_is_watched_is_seen_by_the_next_request() {
     }
 }
 
+/// It comes to life far from the folder that is watched.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_earlier_index_that_is_a_link_to_nowhere_is_not_relied_on() {
+    let mut folder = Folder::with(|options| options.index.push("index.htm".into()));
+    fs::create_dir(folder.at("dir")).unwrap();
+    std::os::unix::fs::symlink(folder.at("dir/later"), folder.at("index.html")).unwrap();
+    folder.write_settled("index.htm", "second");
+    for _ in 0..3 {
+        assert_eq!(folder.get("/").text(), "second");
+        folder.later(std::time::Duration::from_secs(1));
+    }
+    assert_eq!(folder.get("/").text(), "second");
+    folder.write("dir/later", "first");
+    assert_eq!(folder.get("/").text(), "first");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_neighbour_that_appears_changes_or_vanishes_is_seen_though_it_is_watched() {
