@@ -1,21 +1,17 @@
 //! One socket and one [`Connection`] put together: a client, and its turn.
 
-use std::io::{self, IoSlice};
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::time::{Duration, Instant};
 
-use super::disk::ReadAhead;
+use super::attempt;
+use super::body::{Body, SCRATCH_BYTES};
 use super::stream::{Interest, Stream, Transport};
 use super::worker::Worker;
-use super::{TURN_BYTES, attempt};
 use crate::access_log::PendingLine;
-use crate::http::ResponseHead;
-use crate::http::{CloseReason, Connection, HeaderStorage, INLINE_MAX, Payload, Phase, Wants};
+use crate::http::{
+    CloseReason, Connection, HeaderStorage, INLINE_MAX, Payload, Phase, ResponseHead, Transmit, Wants,
+};
 use crate::service::{Content, Context, Peer, Response};
-
-/// Most octets of a file that pass through user space at once, where the socket cannot take them from the file.
-const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// How soon a service or a disk that would have blocked is asked again, by models that sleep in the kernel.
 const ASK_AGAIN: Duration = Duration::from_millis(1);
@@ -41,9 +37,7 @@ pub struct Client<S = Stream> {
     stream: S,
     conn: Connection,
     /// The body that the connection only knows the length of.
-    content: Option<Content>,
-    /// How much of that body can be sent without waiting for the disk.
-    read_ahead: ReadAhead,
+    body: Option<Body>,
     /// The log line of that body's answer, waiting for the count of octets sent.
     line: Option<Box<PendingLine>>,
     peer: Peer,
@@ -77,8 +71,7 @@ impl<S: Transport> Client<S> {
         Self {
             stream,
             conn: Connection::new(worker.limits.clone(), now),
-            content: None,
-            read_ahead: ReadAhead::new(0),
+            body: None,
             line: None,
             peer,
             active_at: now,
@@ -158,7 +151,7 @@ impl<S: Transport> Client<S> {
         match self.conn.wants() {
             Wants::Read | Wants::Shutdown if self.stream.has_output() => Some(Interest::Write),
             Wants::Read => Some(Interest::Read),
-            Wants::Write if !self.read_ahead.is_waiting() => Some(Interest::Write),
+            Wants::Write if !self.waits_for_disk() => Some(Interest::Write),
             _ => None,
         }
     }
@@ -167,7 +160,7 @@ impl<S: Transport> Client<S> {
     pub fn deadline(&self, now: Instant) -> Instant {
         match self.conn.wants() {
             Wants::Answer => now + ASK_AGAIN,
-            Wants::Write if self.read_ahead.is_waiting() => self.conn.deadline().min(now + ASK_AGAIN),
+            Wants::Write if self.waits_for_disk() => self.conn.deadline().min(now + ASK_AGAIN),
             Wants::Read if self.stream.has_input() => now,
             Wants::Read if self.stream.is_handshaking() => self.handshake_deadline.min(self.conn.deadline()),
             Wants::Read | Wants::Write => self.conn.deadline(),
@@ -205,6 +198,11 @@ impl<S: Transport> Client<S> {
     /// Who is at the other end.
     pub const fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Whether what is to be sent next was not in memory yet when it was asked for.
+    fn waits_for_disk(&self) -> bool {
+        self.body.as_ref().is_some_and(Body::is_waiting)
     }
 
     fn received(&mut self, n: usize, worker: &mut Worker, now: Instant) -> usize {
@@ -257,18 +255,19 @@ impl<S: Transport> Client<S> {
             content => Payload::External(content.len()),
         };
         if self.conn.respond(&head, payload, &worker.date, &mut worker.spare, now) {
-            self.read_ahead = ReadAhead::new(response.content.len());
-            self.content = Some(response.content);
+            self.body = Some(Body::new(response.content));
         } else if let Some(line) = self.line.take() {
             worker.log.finish(&line, 0);
         }
     }
 
     fn write(&mut self, worker: &mut Worker, now: Instant) -> Result<usize, CloseReason> {
-        let waits_for_disk = !worker.blocking && self.waits_for_disk(now);
+        let Transmit { head, body: unsent } = self.conn.transmit();
+        let waits_for_disk =
+            !worker.blocking && self.body.as_mut().is_some_and(|body| body.waits_for_disk(unsent, now));
         if waits_for_disk {
             worker.stats.disk_would_blocks += 1;
-            if self.conn.transmit().head.is_empty() {
+            if head.is_empty() {
                 return Ok(0);
             }
         }
@@ -296,63 +295,23 @@ impl<S: Transport> Client<S> {
             }
             return Ok(1);
         }
-        if let Some(content) = self.content.take()
+        if let Some(body) = self.body.take()
             && let Some(line) = self.line.take()
         {
-            worker.log.finish(&line, content.len());
+            worker.log.finish(&line, body.len());
         }
         Ok(1 + self.exchange(worker, now))
     }
 
-    /// Whether the next piece of a large file would have to be waited for.
-    fn waits_for_disk(&mut self, now: Instant) -> bool {
-        let unsent = self.conn.transmit().body;
-        let at = unsent.start;
-        if self.read_ahead.covers(at, unsent.end - at) {
-            return false;
-        }
-        match self.content.as_ref().map(|content| piece(content, unsent)) {
-            Some(Piece::File(file, offset, left)) => !self.read_ahead.is_ready(at, file, offset, left, now),
-            _ => false,
-        }
-    }
-
     /// Sends some of what the connection names: what is queued, then (unless it is `only_head`) a piece of the body.
-    /// All policy about copying, vectored writes and sendfile(2) is in this function.
     fn transmit(&mut self, scratch: &mut Vec<u8>, only_head: bool) -> io::Result<usize> {
-        let transmit = self.conn.transmit();
-        let content = match &self.content {
-            Some(content) if !transmit.body.is_empty() && !only_head => content,
-            _ if transmit.body.is_empty() && self.conn.may_close_at_once() => {
-                return self.stream.write_last(transmit.head);
+        let Transmit { head, body: unsent } = self.conn.transmit();
+        match &self.body {
+            Some(body) if !unsent.is_empty() && !only_head => {
+                body.send(&mut self.stream, head, unsent.start, scratch)
             }
-            _ => return self.stream.write(transmit.head),
-        };
-        let room = TURN_BYTES.saturating_sub(transmit.head.len());
-        match piece(content, transmit.body) {
-            Piece::Bytes(bytes) => {
-                let bytes = bytes.get(..room).unwrap_or(bytes);
-                self.stream.write_vectored(&[IoSlice::new(transmit.head), IoSlice::new(bytes)])
-            }
-            Piece::File(file, offset, len) => {
-                let len = len.min(room as u64) as usize;
-                if let Some(sent) = self.stream.send_file(transmit.head, file, offset, len) {
-                    return sent;
-                }
-                // Nothing unsent is kept: what the socket does not take is read again at its offset.
-                scratch.clear();
-                scratch.extend_from_slice(transmit.head);
-                let head = scratch.len();
-                scratch.resize(head + len.min(SCRATCH_BYTES), 0);
-                let n = match file.read_at(scratch.get_mut(head..).unwrap_or_default(), offset) {
-                    // The disk's fault is this answer's alone: those queued before it go out first.
-                    Err(_) | Ok(0) if head > 0 => 0,
-                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    read => read?,
-                };
-                scratch.truncate(head + n);
-                self.stream.write(scratch)
-            }
+            _ if unsent.is_empty() && self.conn.may_close_at_once() => self.stream.write_last(head),
+            _ => self.stream.write(head),
         }
     }
 
@@ -433,32 +392,4 @@ pub struct Tally {
     pub bytes_out: u64,
     /// Requests answered.
     pub requests: u64,
-}
-
-/// What of a content stands at an offset.
-enum Piece<'a> {
-    Bytes(&'a [u8]),
-    File(&'a std::fs::File, u64, u64),
-}
-
-fn piece(content: &Content, unsent: Range<u64>) -> Piece<'_> {
-    let mut skip = unsent.start;
-    let mut parts = std::slice::from_ref(content).iter();
-    if let Content::Parts(several) = content {
-        parts = several.iter();
-    }
-    for part in parts {
-        if skip >= part.len() {
-            skip -= part.len();
-            continue;
-        }
-        return match part {
-            Content::Bytes(bytes, range) => {
-                Piece::Bytes(bytes.get(range.start + skip as usize..range.end).unwrap_or_default())
-            }
-            Content::File(file, range) => Piece::File(file, range.start + skip, part.len() - skip),
-            Content::Empty | Content::Parts(_) => Piece::Bytes(&[]),
-        };
-    }
-    Piece::Bytes(&[])
 }

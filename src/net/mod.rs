@@ -17,6 +17,7 @@
     )
 )]
 
+mod body;
 mod client;
 mod disk;
 mod door;
