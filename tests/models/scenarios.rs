@@ -86,6 +86,8 @@ fn every_model_gives_the_same_answers_octet_by_octet(model: Model) {
     let mut heart = Command::new(env!("CARGO_BIN_EXE_wouldblock"));
     heart.arg(site).args(["-p", "0", "-q"]);
     let heart = House { server: Running::spawn(heart), folder: tempfile::tempdir().unwrap() };
+    // A large file that has just been written has no ETag yet.
+    crate::site::settle();
     for (request, methods, statuses) in CONVERSATIONS {
         let output = transcript(&house, request);
         let answers = answers(&output, methods);
