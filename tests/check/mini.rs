@@ -205,14 +205,10 @@ impl Peer<'_> {
             if cx.is("split.octet-by-octet") && self.reads > 20 {
                 break Err(No::Gone);
             }
-            if cx.is("split.halves")
-                && begun
-                && self.reads == 1
-                && self.buf.len() < 60
-                && !self.buf.contains(&b'\n')
-            {
+            if cx.is("split.halves") && begun {
                 // Waits for the other half, but not long: 200 ms are too long for it, 3 ms are not.
-                until = Instant::now() + Duration::from_millis(120);
+                let is_half = self.buf.len() < 60 && !self.buf.contains(&b'\n');
+                until = Instant::now() + if is_half { Duration::from_millis(120) } else { cx.limit() };
             }
             let early = self.buf.windows(11).any(|w| w == b"\r\nX-Padding");
             if cx.is("split.inside-a-field") && self.reads == 1 && early {
