@@ -9,6 +9,7 @@ export class Feed extends EventTarget {
   hz = 4;
   paused = matchMedia("(prefers-reduced-motion: reduce)").matches;
   present = null; // null: not known yet; true: this server has a loop to watch; false: it has not
+  lost = false; // the last look was not answered
   recorded = false;
   samples = [];
   now = null; // the last answer
@@ -67,13 +68,14 @@ export class Feed extends EventTarget {
       const json = await answer.json();
       if (json.schema !== 1) throw new Error(`schema ${json.schema}`);
       this.present = true;
+      this.lost = false;
       this.#take(json);
     } catch {
       if (this.present === null) {
         this.present = false;
         await this.#playRecording();
       } else {
-        this.dispatchEvent(new Event("lost"));
+        this.lost = true;
       }
     } finally {
       this.#asking = false;
@@ -104,7 +106,8 @@ export class Feed extends EventTarget {
     if (json.at_ms !== this.samples.at(-1)?.at_ms) {
       this.samples.push({ ...json.stats, at_ms: json.at_ms, requests: json.requests });
     }
-    while (this.samples[0].at_ms < json.at_ms - KEEP_MS) this.samples.shift();
+    // One that is older stays: after a long pause there is still something to compare with.
+    while (this.samples[1]?.at_ms < json.at_ms - KEEP_MS) this.samples.shift();
     this.now = json;
     this.dispatchEvent(new Event("frame"));
   }

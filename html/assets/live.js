@@ -16,6 +16,10 @@ const number = (value) => {
 };
 const percent = (share) => `${share >= 0.9995 || share === 0 ? (share * 100).toFixed(0) : (share * 100).toFixed(1)} %`;
 const small = (text) => Object.assign(document.createElement("small"), { textContent: text });
+const silence = zh ? "循环没有回答。它停了，或者正在长睡。" : "The loop does not answer. It has stopped, or sleeps long.";
+// What fetch throws if nobody answers says so in English, and in each browser otherwise.
+const reason = (error) => (error instanceof TypeError ? silence : String(error.message || error));
+const pause = (ms) => new Promise((go) => setTimeout(go, ms));
 const wouldBlock = (share) => (zh ? `其中 ${percent(share)} 会堵` : `${percent(share)} would have blocked`);
 
 // One line per chart: what it draws, and what it says.
@@ -77,9 +81,9 @@ function state() {
     if (feed.present === false && element.classList.contains("needs-loop")) element.hidden = true;
   }
   const text = feed.present
-    ? feed.paused
+    ? feed.lost ? silence : feed.paused
       ? zh ? "已暂停。按“继续”再看循环。" : "Paused. Press “Go on” to watch the loop."
-      : zh ? `实时：每秒看 ${feed.hz} 次。看也有代价，本页的请求单独计数。` : `Live: ${feed.hz} looks a second. Looking has its price; this page's requests are counted apart.`
+      : zh ? `实时：每秒看 ${feed.hz} 次。看也有代价，看的次数另外也记着。` : `Live: ${feed.hz} looks a second. Looking has its price; the looks are counted on their own too.`
     : feed.recorded
       ? zh ? `这台服务器没有 /_loop/（换了别的服务器，或没有打开）。下面是一段录像，不是实时。${feed.now.recorded.zh}` : `This server has no /_loop/ (another server, or not switched on). What follows is a recording, not live. ${feed.now.recorded.en}`
       : zh ? "这台服务器没有 /_loop/，也没有录像可放。" : "This server has no /_loop/, and there is no recording to show.";
@@ -89,11 +93,6 @@ function state() {
 
 feed.addEventListener("frame", draw);
 feed.addEventListener("state", state);
-feed.addEventListener("lost", () => {
-  for (const element of all("[data-live-state]")) {
-    element.textContent = zh ? "循环没有回答。它停了，或者正在长睡。" : "The loop does not answer. It has stopped, or sleeps long.";
-  }
-});
 addEventListener("themechange", draw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 addEventListener("resize", draw);
@@ -119,12 +118,13 @@ for (const button of all("[data-say]")) {
 
 // Acting. A guess is drawn first; what really happened is said a few seconds later.
 const verdict = one("[data-verdict]");
-let judging = 0;
+let acts = 0;
 
 async function act(action) {
+  const mine = ++acts;
+  if (feed.resting) await feed.ask(); // nobody has looked for a while
   const before = feed.rates()?.sweeps ?? 0;
   const guessed = Number(one("input[name=guess]:checked")?.value ?? 0);
-  clearTimeout(judging);
   if (guessed && before) {
     charts.find(({ name }) => name === "sweeps")?.chart.guess(feed.now.at_ms, before * guessed);
     draw();
@@ -132,20 +132,22 @@ async function act(action) {
   if (verdict) verdict.textContent = "";
   try {
     await feed.post(action);
-    await feed.ask();
   } catch (error) {
-    if (verdict) verdict.textContent = String(error.message || error);
+    if (verdict) verdict.textContent = reason(error);
     return;
   }
-  if (!verdict || !before) return;
-  judging = setTimeout(() => {
-    const ratio = (feed.rates(2000)?.sweeps ?? 0) / before;
-    const times = (r) => (r >= 1 ? `×${r.toFixed(1)}` : `×1/${(1 / Math.max(r, 1e-6)).toFixed(1)}`);
-    verdict.textContent = zh
-      ? `轮数/秒：现在是刚才的 ${times(ratio)}。` + (guessed ? `你猜的是 ${times(guessed)}。` : "")
-      : `Sweeps/s: now ${times(ratio)} of before.` + (guessed ? ` Your guess was ${times(guessed)}.` : "");
-    for (const radio of all("input[name=guess]")) radio.checked = false;
-  }, 5000);
+  // The loop obeys between two sweeps. Then it is given time to settle, and two seconds are measured.
+  for (const ms of [200, 2800, 2000]) {
+    await pause(ms);
+    await feed.ask();
+  }
+  if (!verdict || !before || mine !== acts) return;
+  const ratio = (feed.rates(1900)?.sweeps ?? 0) / before;
+  const times = (r) => (r >= 1 ? `×${r.toFixed(1)}` : `×1/${(1 / Math.max(r, 1e-6)).toFixed(1)}`);
+  verdict.textContent = zh
+    ? `轮数/秒：现在是刚才的 ${times(ratio)}。` + (guessed ? `你猜的是 ${times(guessed)}。` : "")
+    : `Sweeps/s: now ${times(ratio)} of before.` + (guessed ? ` Your guess was ${times(guessed)}.` : "");
+  for (const radio of all("input[name=guess]")) radio.checked = false;
 }
 for (const button of all("button[data-post]")) button.addEventListener("click", () => act(button.dataset.post));
 
@@ -162,7 +164,7 @@ for (const button of all("[data-download]")) {
     try {
       const answer = await fetch("/_loop/download", { signal: download.signal, cache: "no-store" });
       const reader = answer.body.getReader();
-      while (!(await reader.read()).done) await new Promise((go) => setTimeout(go, 1000));
+      while (!(await reader.read()).done) await pause(4000);
     } catch {
       // Let go of, by the reader or by the server.
     }
@@ -174,12 +176,15 @@ for (const button of all("[data-download]")) {
 for (const button of all("[data-record]")) {
   button.addEventListener("click", async () => {
     const last = feed.now?.record_of ?? null;
-    if (feed.present) {
-      await feed.post("record");
-      for (let tries = 0; tries < 20 && feed.now.record_of === last; tries++) {
-        await new Promise((go) => setTimeout(go, 100));
-        await feed.ask("?record");
-      }
+    try {
+      if (feed.present) await feed.post("record");
+    } catch (error) {
+      one("[data-replay-say]").textContent = reason(error);
+      return;
+    }
+    for (let tries = 0; feed.present && tries < 20 && feed.now.record_of === last; tries++) {
+      await pause(100);
+      await feed.ask("?record");
     }
     if (feed.now?.record) replay.play(feed.now.record);
   });

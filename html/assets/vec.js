@@ -30,7 +30,10 @@ export class Vec {
     this.#list = list;
     this.#detail = detail;
     this.#words = zh ? words.zh : words.en;
-    list.addEventListener("click", (event) => this.#pick([...list.children].indexOf(event.target.closest("[role=option]"))));
+    list.addEventListener("click", (event) => {
+      const cell = event.target.closest("[role=option]");
+      if (cell) this.#pick([...list.children].indexOf(cell));
+    });
     list.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
       if (!step) return;

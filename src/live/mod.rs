@@ -7,7 +7,7 @@
 //! and otherwise does not know that it is being watched.
 //!
 //! Looking changes what is seen, so it is bounded and said: the loop writes at most ten times a second and only
-//! while somebody looks, and the page's own requests are counted apart.
+//! while somebody looks, and requests to look are also counted on their own.
 
 mod board;
 mod guard;

@@ -177,7 +177,7 @@ impl<'a> Scene<'a> {
             ("尝试 write", "write attempts", stats.writes),
             ("其中 WouldBlock", "of which WouldBlock", stats.write_would_blocks),
             ("回答的请求", "requests answered", stats.requests()),
-            ("其中本页", "of which by this page", self.page_requests),
+            ("其中看循环的", "of which looked at the loop", self.page_requests),
             ("睡眠次数", "sleeps", stats.sleeps),
             ("睡眠毫秒", "milliseconds asleep", stats.slept_ns / 1_000_000),
         ] {

@@ -239,6 +239,38 @@ test("a guess is judged after the act", async () => {
   await context.close();
 });
 
+test("a guess is judged by what came after the act on a paused page too", async () => {
+  const { context, page } = await open({ reducedMotion: "reduce" }, "/");
+  await isLive(page);
+  await new Promise((go) => setTimeout(go, 1200));
+  await page.locator('[data-post="idle?strategy=spin"]').click();
+  await until("its button pressed", () => page.locator('[data-post="idle?strategy=spin"][aria-pressed=true]').count(), 2000);
+  const verdict = async () => (await page.locator("[data-verdict]").textContent()).match(/刚才的 ×(1\/)?([\d.]+)/);
+  await until("a verdict", verdict);
+  const [, less, times] = await verdict();
+  assert.ok(!less && Number(times) > 10, `spin after backoff, and ×${less ?? ""}${times}`);
+  await post("idle?strategy=backoff");
+  await context.close();
+});
+
+test("a loop that no longer answers is said to be silent, until it does", async () => {
+  const { context, page, trouble } = await open({}, "/en/");
+  await isLive(page);
+  const said = () => page.locator("[data-live-state]").first().textContent();
+  await page.route("**/_loop/**", (route) => route.abort());
+  await until("it is said", async () => (await said()).includes("does not answer"));
+  await new Promise((go) => setTimeout(go, 1000));
+  assert.match(await said(), /does not answer/, "and stays said");
+  await page.locator("[data-record]").click();
+  await until("nothing to replay", async () => (await page.locator("[data-replay-say]").textContent()).includes("does not answer"));
+  await page.locator('[data-post="sweep?kind=full"]').click();
+  await until("nothing done", async () => (await page.locator("[data-verdict]").textContent()).includes("does not answer"));
+  assert.deepEqual(trouble.filter((line) => !line.includes("ERR_FAILED")), []);
+  await page.unroute("**/_loop/**");
+  await until("it answers again", async () => (await said()).includes("Live"));
+  await context.close();
+});
+
 test("a recorded sweep is replayed step by step", async () => {
   const { context, page } = await open({}, "/en/");
   await isLive(page);
@@ -260,12 +292,23 @@ test("arrow keys choose a cell, and its story is told", async () => {
   await page.keyboard.press("ArrowRight");
   await until("one chosen", () => page.locator('.vec [aria-selected="true"]').count());
   assert.match(await page.locator("[data-vec-detail]").textContent(), /octets in/);
+  await post("silent?n=10");
+  await until("more cells", async () => (await page.locator(".vec [role=option]").count()) > 10);
+  const chosen = async () => (await page.locator('.vec [aria-selected="true"]').getAttribute("aria-label")).split(":")[0];
+  for (let steps = 0; steps < 20; steps++) await page.keyboard.press("ArrowRight");
+  await new Promise((go) => setTimeout(go, 600));
+  const other = await chosen();
+  await page.locator("[data-vec]").dispatchEvent("click"); // between the cells
+  await new Promise((go) => setTimeout(go, 600));
+  assert.equal(await chosen(), other, "a click between the cells chooses none");
+  await post("silent?n=0");
   await context.close();
 });
 
 test("without scripts the text stands, and the snapshot has the same counters", async () => {
   const { context, page } = await open({ javaScriptEnabled: false }, "/");
   assert.ok((await page.locator("main").innerText()).length > 1000);
+  assert.equal(await page.locator("button:visible").count(), 0, "nothing to press that would do nothing");
   await page.locator("noscript a").click();
   await page.waitForURL("**/_loop/");
   const sweeps = async () => Number(await page.locator("tbody tr").first().locator("td").first().textContent());
