@@ -36,6 +36,7 @@ pub(super) const FILES: &[(&str, &[u8])] = &[
     ("exercises/remove-while-walking.py", include_bytes!("../../html/exercises/remove-while-walking.py")),
     ("exercises/reset-epoll.py", include_bytes!("../../html/exercises/reset-epoll.py")),
     ("exercises/silent-spare.py", include_bytes!("../../html/exercises/silent-spare.py")),
+    ("exercises/slack.py", include_bytes!("../../html/exercises/slack.py")),
     ("exercises/unread-bytes.py", include_bytes!("../../html/exercises/unread-bytes.py")),
     ("exercises/utf8-border.py", include_bytes!("../../html/exercises/utf8-border.py")),
     ("index.html", include_bytes!("../../html/index.html")),
