@@ -160,6 +160,11 @@ pub trait Resting {
     /// The earliest instant at which somebody must be told the time.
     fn deadline(&self, now: Instant) -> Option<Instant>;
 
+    /// When the loop must look up, whoever is silent and however long it meant to sleep: the end of the grace.
+    fn ends(&self) -> Option<Instant> {
+        None
+    }
+
     /// A strategy to change to, if somebody asked for one.
     fn new_strategy(&mut self) -> Option<IdleStrategy> {
         None
@@ -276,6 +281,7 @@ fn offer_core(resting: &mut impl Resting) {
 fn sleep(time: Duration, resting: &mut impl Resting) {
     resting.before_sleep();
     let start = Instant::now();
+    let time = resting.ends().map_or(time, |ends| time.min(ends.saturating_duration_since(start)));
     let alarm = resting.alarm();
     wait(&mut [PollFd::new(&alarm, PollFlags::IN)], Some(time));
     let slept = start.elapsed();
@@ -291,7 +297,8 @@ fn spins_before_park(descriptors: u32) -> Duration {
 fn park(resting: &mut impl Resting) -> u32 {
     resting.before_sleep();
     let start = Instant::now();
-    let timeout = resting.deadline(start).map(|deadline| deadline.saturating_duration_since(start));
+    let deadline = resting.deadline(start).into_iter().chain(resting.ends()).min();
+    let timeout = deadline.map(|deadline| deadline.saturating_duration_since(start));
     let mut descriptors = vec![PollFd::from_borrowed_fd(resting.alarm(), PollFlags::IN)];
     resting.watch(&mut descriptors);
     let count = wait(&mut descriptors, timeout);
@@ -333,12 +340,13 @@ mod tests {
         alarm: std::os::unix::net::UnixStream,
         _other: std::os::unix::net::UnixStream,
         rests: Vec<Rest>,
+        ends: Option<Instant>,
     }
 
     impl Counted {
         fn new() -> Self {
             let (alarm, other) = std::os::unix::net::UnixStream::pair().unwrap();
-            Self { alarm, _other: other, rests: Vec::new() }
+            Self { alarm, _other: other, rests: Vec::new(), ends: None }
         }
     }
 
@@ -350,6 +358,9 @@ mod tests {
         }
         fn deadline(&self, now: Instant) -> Option<Instant> {
             Some(now + Duration::from_millis(1))
+        }
+        fn ends(&self) -> Option<Instant> {
+            self.ends
         }
         fn before_sleep(&mut self) {}
         fn rested(&mut self, rest: Rest) {
@@ -397,6 +408,18 @@ mod tests {
         counted.rests.clear();
         idle.idle(0, &mut counted);
         assert_eq!(counted.rests, [], "after work it spins again");
+    }
+
+    #[test]
+    fn the_longest_sleep_ends_with_the_grace() {
+        let grace = Duration::from_millis(50);
+        let mut counted = Counted { ends: Some(Instant::now() + grace), ..Counted::new() };
+        Idle::new("sleep:1440m".parse().unwrap()).idle(0, &mut counted);
+        assert!(
+            matches!(counted.rests[..], [Rest::Slept(asked, _)] if asked <= grace),
+            "{:?}",
+            counted.rests
+        );
     }
 
     #[test]

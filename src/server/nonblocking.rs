@@ -46,6 +46,9 @@ pub struct Server<'s, L: Accept = Listener> {
     max_clients: usize,
     next_accept: Instant,
     next_look: Instant,
+    grace: Duration,
+    /// The end of the grace, once it has begun.
+    ends: Option<Instant>,
     /// The strategy at work, and the one to change to; only pages ask for that.
     idle: IdleStrategy,
     new_idle: Option<IdleStrategy>,
@@ -165,13 +168,16 @@ impl<'s, L: Accept> Server<'s, L> {
             max_clients: config.max_connections,
             next_accept: Instant::now(),
             next_look: Instant::now(),
+            grace: config.grace,
+            ends: None,
             idle: config.idle,
             new_idle: None,
         }
     }
 
-    /// Stops listening; clients leave as soon as they are owed nothing.
+    /// Stops listening; clients leave as soon as they are owed nothing. No rest is longer than the grace from here on.
     pub fn stop(&mut self, now: Instant) {
+        self.ends = Some(now + self.grace);
         self.listener.close();
         self.signals.silence();
         for client in self.roster.iter_mut() {
@@ -236,6 +242,10 @@ impl Resting for Server<'_> {
         let clients = self.roster.iter().map(|client| client.deadline(now));
         let door = self.is_full(now).then_some(self.next_look);
         clients.chain(self.listener.deadline()).chain(door).min()
+    }
+
+    fn ends(&self) -> Option<Instant> {
+        self.ends
     }
 
     fn new_strategy(&mut self) -> Option<IdleStrategy> {

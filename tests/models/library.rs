@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLockWriteGuard};
 use wouldblock::access_log::AccessLog;
 use wouldblock::config::Config;
 use wouldblock::http::Limits;
+use wouldblock::idle::IdleStrategy;
 use wouldblock::net::{Address, Listener, Worker};
 use wouldblock::server::serve;
 use wouldblock::signals::Signals;
@@ -155,4 +156,21 @@ fn process_refuses_to_fork_a_program_with_threads() {
     // The test runner has at least one thread besides this one.
     let outcome = serve(listener, worker, &config(Model::Process), &signals);
     assert!(outcome.is_err_and(|error| error.to_string().contains("threads")));
+}
+
+#[test]
+fn the_grace_ends_for_a_client_that_takes_nothing_while_the_loop_is_parked() {
+    // The client's own deadlines are so far away that whoever waits for them waits in vain.
+    let far = Duration::from_secs(3600);
+    let limits = Limits { write_timeout: far, min_rate: 0, ..Limits::default() };
+    let grace = Duration::from_millis(200);
+    let server =
+        Inside::open(Config { limits, grace, idle: IdleStrategy::Park, ..config(Model::Nonblocking) });
+    let mut socket = server.connect();
+    socket.write_all(keeping("/size/50000000").as_bytes()).unwrap();
+    socket.read_exact(&mut [0; 1000]).unwrap();
+    std::thread::sleep(Duration::from_millis(100)); // by now it most likely sleeps
+    server.signals.request_stop();
+    eventually("the end of the grace", || server.thread.is_finished());
+    assert_eq!(server.close().closed[7], 1, "stopping");
 }
