@@ -65,12 +65,19 @@ impl Signals {
 
     /// Whether to reload; says so once for each time, and silences the alarm then.
     pub fn take_reload(&self) -> bool {
+        self.take_reload_with(|| self.silence())
+    }
+
+    /// What `silence` is, only tests may change: what else happens in the middle.
+    fn take_reload_with(&self, mut silence: impl FnMut()) -> bool {
         if !self.reload.load(Ordering::Relaxed) {
             return false;
         }
-        self.silence();
-        // Whoever asked since then has set the flag first: nothing is lost, it only comes earlier.
-        self.reload.store(false, Ordering::Relaxed);
+        // Until the flag stays down. Whoever asks between the two rings once more, and an alarm without a flag would
+        // ring for ever; a flag without an alarm would be overlooked.
+        while self.reload.swap(false, Ordering::Relaxed) {
+            silence();
+        }
         if self.stop_requested() {
             self.request_stop(); // that alarm may have been silenced too
         }
@@ -107,6 +114,21 @@ mod tests {
         assert!(signals.take_reload());
         assert!(!signals.take_reload());
         assert!((&signals.alarm).read(&mut [0; 8]).is_err(), "nothing rings any more");
+    }
+
+    #[test]
+    fn an_alarm_that_rings_while_it_is_silenced_does_not_ring_for_ever() {
+        let signals = Signals::none().unwrap();
+        signals.request_reload();
+        let mut comes_again = true;
+        assert!(signals.take_reload_with(|| {
+            signals.silence();
+            if std::mem::take(&mut comes_again) {
+                signals.request_reload();
+            }
+        }));
+        let rings = (&signals.alarm).read(&mut [0; 8]).is_ok_and(|n| n > 0);
+        assert!(!rings || signals.take_reload(), "it rings, and nobody is told why");
     }
 
     #[test]
