@@ -110,6 +110,9 @@ impl<L: Accept> Server<'_, L> {
         if self.signals.take_reload() {
             self.listener.reload();
             self.worker.log.reopen();
+            if self.ends.is_some() {
+                self.signals.silence(); // the stop is under way: there is nobody left to wake for it
+            }
         }
     }
 

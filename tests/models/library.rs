@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, RwLockWriteGuard};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use wouldblock::access_log::AccessLog;
 use wouldblock::config::Config;
 use wouldblock::http::Limits;
 use wouldblock::idle::IdleStrategy;
 use wouldblock::net::{Address, Listener, Worker};
-use wouldblock::server::serve;
+use wouldblock::server::{Server, serve};
 use wouldblock::signals::Signals;
 
 use super::*;
@@ -173,4 +174,23 @@ fn the_grace_ends_for_a_client_that_takes_nothing_while_the_loop_is_parked() {
     server.signals.request_stop();
     eventually("the end of the grace", || server.thread.is_finished());
     assert_eq!(server.close().closed[7], 1, "stopping");
+}
+
+#[test]
+fn a_reload_during_the_grace_does_not_keep_the_alarm_ringing() {
+    let listener = Listener::bind(&[Address::Ip(([127, 0, 0, 1], 0).into())]).unwrap();
+    let worker = Worker::new(Box::new(Echo::default()), Limits::default(), AccessLog::off());
+    let signals = Signals::none().unwrap();
+    let mut server = Server::new(listener, worker, &Config::default(), &signals);
+    let rings = || {
+        let mut alarm = [PollFd::new(signals.alarm(), PollFlags::POLLIN)];
+        poll(&mut alarm, PollTimeout::ZERO).unwrap() > 0
+    };
+    signals.request_stop();
+    assert!(rings());
+    server.stop(Instant::now());
+    signals.request_reload();
+    assert!(rings(), "it wakes the loop, which reads again what is to be read");
+    server.sweep(Instant::now());
+    assert!(!rings(), "what was heeded wakes nobody any more");
 }
