@@ -180,6 +180,7 @@ impl Listener {
     /// Stops listening: newcomers are turned away by the kernel from now on.
     pub fn close(&mut self) {
         self.sockets.clear();
+        self.paused_until = None;
     }
 
     /// A client left: if accepting was paused for want of a descriptor, there is one now.
@@ -238,5 +239,20 @@ impl Accept for Listener {
 
     fn reload(&mut self) {
         self.reload();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_that_is_closed_is_not_paused() {
+        let now = Instant::now();
+        let mut listener = Listener::bind(&[Address::Ip(([127, 0, 0, 1], 0).into())]).unwrap();
+        listener.pause(now);
+        assert!(listener.deadline().is_some());
+        listener.close();
+        assert!(listener.deadline().is_none(), "there is nothing to wake up for");
     }
 }
