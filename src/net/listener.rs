@@ -19,6 +19,9 @@ use crate::stats::Stats;
 /// the file cache, may have given one back.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Most attempts at one door in a row that fail because of the newcomer's own connection.
+const TRIES: usize = 64;
+
 /// Where newcomers come from: listening sockets, or a simulated network.
 pub trait Accept {
     /// What a newcomer is spoken to through.
@@ -161,17 +164,32 @@ impl Listener {
         self.paused_until = None;
         for _ in 0..self.sockets.len() {
             self.turn = (self.turn + 1) % self.sockets.len();
+            if let Some(accepted) = self.try_door(stats, now) {
+                return Some(accepted);
+            }
+            if self.paused_until.is_some() {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// One attempt at the socket whose turn it is, and another after each newcomer who is gone: others may stand
+    /// behind him, and the kernel tells whoever waits for edges only once.
+    fn try_door(&mut self, stats: &mut Stats, now: Instant) -> Option<Accepted> {
+        for _ in 0..TRIES {
             let socket = self.sockets.get(self.turn)?;
             stats.accepts += 1;
             match attempt(socket.accept(self.tls.as_ref())) {
                 Ok(Some(accepted)) => return Some(accepted),
-                Ok(None) => stats.accept_would_blocks += 1,
-                Err(error) => {
-                    self.failed(&error, stats, now);
-                    if self.paused_until.is_some() {
-                        return None;
-                    }
+                Ok(None) => {
+                    stats.accept_would_blocks += 1;
+                    return None;
                 }
+                Err(error) => self.failed(&error, stats, now),
+            }
+            if self.paused_until.is_some() {
+                return None;
             }
         }
         None
@@ -244,6 +262,11 @@ impl Accept for Listener {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use socket2::{Domain, Socket, Type};
+
     use super::*;
 
     #[test]
@@ -254,5 +277,21 @@ mod tests {
         assert!(listener.deadline().is_some());
         listener.close();
         assert!(listener.deadline().is_none(), "there is nothing to wake up for");
+    }
+
+    /// A socket that does not listen fails every time, as one does for a moment whose newcomers are gone.
+    #[test]
+    fn after_an_error_the_same_door_is_tried_again_and_then_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let mut listener = Listener::default();
+        listener.add(&Address::Unix(path.clone()), &BindOptions::default()).unwrap();
+        let deaf: OwnedFd = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap().into();
+        listener.adopt_unix(deaf.into()).unwrap();
+        let _newcomer = UnixStream::connect(path).unwrap();
+        let mut stats = Stats::default();
+        let accepted = listener.try_accept(&mut stats, Instant::now());
+        assert!(accepted.is_some(), "whoever comes to the other door is let in");
+        assert_eq!(stats.accepts, TRIES as u64 + 1);
     }
 }
