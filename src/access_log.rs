@@ -1,7 +1,7 @@
 //! The access log: one line for each answer. What a line looks like is in `format.rs`.
 //!
-//! Lines are built into a buffer and written when the loop is idle or the buffer is full, never one by one. The
-//! loop never waits for whoever reads them: a pipe is written only while it has room, what does not fit stays in
+//! Lines are built into a buffer and written when the loop is idle, the buffer is full or the second changes, never one
+//! by one. The loop never waits for whoever reads them: a pipe is written only while it has room, what does not fit stays in
 //! the buffer, and beyond a bound lines are dropped and counted.
 
 // No octet from the network, and no file, may end the server.

@@ -99,6 +99,7 @@ impl Worker {
                 now + Duration::from_secs(1) - Duration::from_nanos(time.subsec_nanos().into());
             self.date = HttpDate::from_unix(time.as_secs());
             self.log.tick(&self.date);
+            self.log.flush(); // a loop that never rests has no better moment
             self.explained = 0;
             if self.unexplained > 0 {
                 log::info!("{} more such lines were left out", std::mem::take(&mut self.unexplained));

@@ -135,3 +135,20 @@ fn a_download_broken_off_is_logged_with_what_went() {
         assert!((100_000..30_000_000).contains(&bytes), "{line}");
     }
 }
+
+#[test]
+fn lines_do_not_wait_for_a_rest_that_never_comes() {
+    for idle in ["spin", "yield"] {
+        let folder = folder();
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("log");
+        let server =
+            Started::new(folder.path(), &["-p", "0", "--idle", idle, "--log-file", path.to_str().unwrap()]);
+        server.get("/other.html", "");
+        let written = (0..4000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::fs::read_to_string(&path).unwrap().contains("/other.html ")
+        });
+        assert!(written, "{idle}: the line was written while the loop runs");
+    }
+}
