@@ -6,7 +6,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -102,8 +102,29 @@ pub struct BindOptions {
 #[derive(Debug)]
 pub(super) enum Door {
     Tcp(TcpListener),
-    /// The file that is ours to remove, and the process that may: a forked child leaves it alone.
-    Unix(UnixListener, Option<(PathBuf, u32)>),
+    /// With the file that is ours to remove.
+    Unix(UnixListener, Option<SocketFile>),
+}
+
+/// The file of a Unix socket that we have bound.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: another server may have put its own file there since.
+    identity: (u64, u64),
+    /// The process that may remove it: a forked child leaves it alone.
+    owner: u32,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), identity: identity(path)?, owner: std::process::id() })
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let file = std::fs::symlink_metadata(path)?;
+    Ok((file.dev(), file.ino()))
 }
 
 impl Door {
@@ -169,10 +190,11 @@ impl AsFd for Door {
 
 impl Drop for Door {
     fn drop(&mut self) {
-        if let Self::Unix(_, Some((path, owner))) = self
-            && *owner == std::process::id()
+        if let Self::Unix(_, Some(file)) = self
+            && file.owner == std::process::id()
+            && identity(&file.path).is_ok_and(|identity| identity == file.identity)
         {
-            let _ = std::fs::remove_file(path);
+            let _ = std::fs::remove_file(&file.path);
         }
     }
 }
@@ -210,14 +232,12 @@ fn set_inherited(socket: &Socket) -> io::Result<()> {
 fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Door> {
     // A socket file that nobody listens on any more is what a killed server leaves behind. connect(2) refuses for
     // any other file as well, and that one is not ours to remove.
-    if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
-        && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-    {
+    if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
         std::fs::remove_file(path)?;
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    let door = Door::Unix(socket.into(), Some((path.to_owned(), std::process::id())));
+    let door = Door::Unix(socket.into(), Some(SocketFile::of(path)?));
     if let Some(mode) = mode {
         // Before listen(2): nobody whom the mode keeps out can have come in.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
@@ -302,6 +322,20 @@ mod tests {
         let error = Door::bind(&address, &BindOptions::default()).unwrap_err();
         assert!(error.to_string().contains("a file of that name is in the way"), "{error}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn the_file_of_a_successor_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let address = Address::Unix(path.clone());
+        let first = Door::bind(&address, &BindOptions::default()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let second = Door::bind(&address, &BindOptions::default()).unwrap();
+        drop(first);
+        assert!(path.exists(), "it is the second one's");
+        drop(second);
+        assert!(!path.exists());
     }
 
     #[test]
