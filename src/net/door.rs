@@ -7,7 +7,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::net::SocketFlags;
@@ -229,10 +229,18 @@ fn set_inherited(socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether nobody listens. A server whose queue is full is one that does (connect(2): EAGAIN); we do not stand in it.
+fn is_refused(path: &Path) -> io::Result<bool> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    let outcome = socket.connect(&SockAddr::unix(path)?);
+    Ok(outcome.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
+}
+
 fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Door> {
     // A socket file that nobody listens on any more is what a killed server leaves behind. connect(2) refuses for
     // any other file as well, and that one is not ours to remove.
-    if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+    if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) && is_refused(path)? {
         std::fs::remove_file(path)?;
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -336,6 +344,30 @@ mod tests {
         assert!(path.exists(), "it is the second one's");
         drop(second);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_server_whose_queue_is_full_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let address = SockAddr::unix(&path).unwrap();
+        let busy = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        busy.bind(&address).unwrap();
+        busy.listen(0).unwrap();
+        let mut queue = Vec::new();
+        loop {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            if socket.connect(&address).is_err() {
+                break;
+            }
+            queue.push(socket);
+        }
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || tell.send(Door::bind(&Address::Unix(path), &BindOptions::default())));
+        let outcome = told.recv_timeout(std::time::Duration::from_secs(60)).expect("it waits for a place");
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains("another program listens there"), "{error}");
     }
 
     #[test]
