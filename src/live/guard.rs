@@ -46,9 +46,11 @@ impl<'a> Asker<'a> {
             return false;
         }
         let same_origin = || {
-            self.origin
-                .and_then(|origin| origin.strip_prefix(b"http://"))
-                .is_some_and(|o| Some(o) == self.host)
+            // Which of the two this server speaks, it is not told here; nobody else can speak the other on its port.
+            let origin = self.origin.and_then(|origin| {
+                origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"))
+            });
+            origin.is_some_and(|origin| Some(origin) == self.host)
         };
         match (self.fetch_site, self.origin) {
             (Some(site), None) => site == b"same-origin",
@@ -99,6 +101,7 @@ mod tests {
         assert!(READER.may_look() && READER.may_act());
         assert!(Asker { fetch_site: None, ..READER }.may_act());
         assert!(Asker { origin: None, ..READER }.may_act());
+        assert!(Asker { origin: Some(b"https://127.0.0.1:7890"), ..READER }.may_act(), "over TLS");
         for host in [&b"localhost:7890"[..], b"LOCALHOST", b"[::1]:80", b"[::1]", b"127.1.2.3"] {
             assert!(Asker { host: Some(host), ..READER }.may_look(), "{}", host.escape_ascii());
         }
@@ -131,7 +134,9 @@ mod tests {
         assert!(!Asker { fetch_site: Some(b"same-site"), ..READER }.may_act(), "another port of localhost");
         assert!(!Asker { fetch_site: Some(b"none"), ..READER }.may_act());
         assert!(!Asker { origin: Some(b"http://evil.example"), ..READER }.may_act());
+        assert!(!Asker { origin: Some(b"https://evil.example"), ..READER }.may_act());
         assert!(!Asker { origin: Some(b"null"), ..READER }.may_act());
+        assert!(!Asker { origin: Some(b"ftp://127.0.0.1:7890"), ..READER }.may_act());
         assert!(
             !Asker { origin: Some(b"http://localhost:7890"), ..READER }.may_act(),
             "another name is another origin"
