@@ -26,7 +26,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -40,6 +40,9 @@ const WRITE_AT: usize = 32 * 1024;
 
 /// Lines kept for a reader that does not read; beyond this they are dropped.
 const KEPT: usize = 1024 * 1024;
+
+/// A reader who did not take all is tried again after this long.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// A pipe that reports room takes at least this much without blocking (pipe(7), PIPE_BUF).
 const PIPE_BUF: usize = 4096;
@@ -197,6 +200,11 @@ impl AccessLog {
     /// threads and processes that share a file or a pipe stay whole; one longer than `PIPE_BUF` may be torn.
     pub fn flush(&mut self) {
         self.write(Duration::ZERO);
+    }
+
+    /// After a flush: when to try again, if the reader did not take all. Nobody else would wake a loop that sleeps.
+    pub fn retry(&self) -> Option<Instant> {
+        (!self.buffer.is_empty()).then(|| Instant::now() + RETRY)
     }
 
     /// Writes what is left, at the end of the program: waits for a slow reader, but not for one that takes nothing

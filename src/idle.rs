@@ -160,7 +160,8 @@ pub trait Resting {
     /// The earliest instant at which somebody must be told the time.
     fn deadline(&self, now: Instant) -> Option<Instant>;
 
-    /// When the loop must look up, whoever is silent and however long it meant to sleep: the end of the grace.
+    /// When the loop must look up, whoever is silent and however long it meant to sleep: the end of the grace,
+    /// or a reader of the log who did not take all. Asked after [`Resting::before_sleep`].
     fn ends(&self) -> Option<Instant> {
         None
     }

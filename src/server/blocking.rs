@@ -43,10 +43,10 @@ pub(super) fn serve(
         let now = Instant::now();
         house.worker.tick(now);
         let Some(client) = house.accept(0, now) else {
-            house.worker.log.flush();
+            let until = house.write_log(house.listener.deadline());
             house.worker.stats.waits += 1;
             let descriptors = house.doors(0).chain([signals.alarm()]);
-            let ready = wait_for(descriptors, house.listener.deadline());
+            let ready = wait_for(descriptors, until);
             house.worker.stats.wakeups += ready;
             house.heed(signals);
             continue;

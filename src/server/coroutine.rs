@@ -175,8 +175,12 @@ async fn converse(mut seat: AsyncFd<Seat>, server: &Server) {
 /// Writes the log when those who were ready have had their turn.
 async fn write_log(server: Rc<Server>) {
     loop {
-        server.answered.notified().await;
-        server.house.borrow_mut().worker.log.flush();
+        let retry = server.house.borrow_mut().write_log(None);
+        let answered = server.answered.notified();
+        match retry {
+            Some(retry) => drop(timeout_at(retry.into(), answered).await),
+            None => answered.await,
+        }
     }
 }
 

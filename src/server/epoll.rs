@@ -77,6 +77,7 @@ pub(super) fn serve(
 impl Server<'_> {
     /// One round: wait; then a turn for everyone who is ready or whose time is up; then the newcomers.
     fn round(&mut self, until: Option<Instant>) {
+        let until = self.house.write_log(until);
         self.wait(until);
         let now = Instant::now();
         self.house.worker.tick(now);
@@ -94,7 +95,6 @@ impl Server<'_> {
 
     /// Asks the kernel who is ready.
     fn wait(&mut self, until: Option<Instant>) {
-        self.house.worker.log.flush();
         self.watch_door();
         let now = Instant::now();
         let pause = self.house.listener.deadline();

@@ -80,6 +80,7 @@ pub(super) fn serve(
 impl Server<'_> {
     /// One round: wait; then a turn for everyone who is ready or whose time is up; then the newcomers.
     fn round(&mut self, until: Option<Instant>) {
+        let until = self.house.write_log(until);
         self.wait(until);
         let now = Instant::now();
         self.house.worker.tick(now);
@@ -97,7 +98,6 @@ impl Server<'_> {
 
     /// Asks the kernel who became ready. Does not sleep while somebody is still remembered as ready.
     fn wait(&mut self, until: Option<Instant>) {
-        self.house.worker.log.flush();
         let now = Instant::now();
         let pause = self.house.listener.deadline();
         let at_once = !self.ready.is_empty() || self.door_ready && !self.is_door_shut();

@@ -87,6 +87,13 @@ impl House {
         self.listener.pause(now);
     }
 
+    /// Writes the log before a wait that is to end by then, and returns by when it must end now: lines that the reader
+    /// did not take are tried again soon.
+    pub(super) fn write_log(&mut self, until: Option<Instant>) -> Option<Instant> {
+        self.worker.log.flush();
+        earlier(until, self.worker.log.retry())
+    }
+
     /// Something was signalled: silences the alarm, and reads again what SIGHUP is for. Whoever waits sees to the rest.
     pub(super) fn heed(&mut self, signals: &Signals) {
         signals.silence();

@@ -248,7 +248,7 @@ impl Resting for Server<'_> {
     }
 
     fn ends(&self) -> Option<Instant> {
-        self.ends
+        self.ends.into_iter().chain(self.worker.log.retry()).min()
     }
 
     fn new_strategy(&mut self) -> Option<IdleStrategy> {

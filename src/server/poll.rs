@@ -58,6 +58,7 @@ pub(super) fn serve(
 impl Server<'_> {
     /// One round: wait; then a turn for everyone who is ready or whose time is up; then the newcomers.
     fn round(&mut self, until: Option<Instant>) {
+        let until = self.house.write_log(until);
         let (door, ready) = self.wait(until);
         let now = Instant::now();
         self.house.worker.tick(now);
@@ -74,7 +75,6 @@ impl Server<'_> {
     /// Asks the kernel. Returns whether to look at the door, and for each client that waits for its socket
     /// whether it is ready.
     fn wait(&mut self, until: Option<Instant>) -> (bool, Vec<bool>) {
-        self.house.worker.log.flush();
         let now = Instant::now();
         let pause = self.house.listener.deadline();
         let deadlines = self.clients.iter().map(|client| client.deadline(now));

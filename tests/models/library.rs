@@ -1,5 +1,6 @@
 //! The same `serve` inside the test's process, with short limits and a service made up.
 
+use std::fs::File;
 use std::sync::{Arc, RwLockWriteGuard};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -31,6 +32,12 @@ for_models! {
     [no_more_than_the_limit_of_connections_are_let_in]
 }
 
+for_models! {
+    [nonblocking = Nonblocking, blocking = Blocking, coroutine = Coroutine,
+     select = Select, poll = Poll, epoll = Epoll, epoll_et = EpollEt]
+    [a_log_whose_reader_was_slow_is_written_although_nothing_else_happens]
+}
+
 /// A server on a thread of this process.
 struct Inside {
     port: u16,
@@ -41,11 +48,15 @@ struct Inside {
 
 impl Inside {
     fn open(config: Config) -> Self {
+        Self::logging(config, AccessLog::off())
+    }
+
+    fn logging(config: Config, log: AccessLog) -> Self {
         let no_crowd = (config.model == Model::Select).then(no_crowd);
         let listener = Listener::bind(&[Address::Ip(([127, 0, 0, 1], 0).into())]).unwrap();
         let [Address::Ip(address)] = listener.addresses()[..] else { panic!("one address was bound") };
         let signals = Arc::new(Signals::none().unwrap());
-        let worker = Worker::new(Box::new(Echo::default()), config.limits.clone(), AccessLog::off());
+        let worker = Worker::new(Box::new(Echo::default()), config.limits.clone(), log);
         let thread = std::thread::spawn({
             let signals = signals.clone();
             move || serve(listener, worker, &config, &signals)
@@ -147,6 +158,25 @@ fn no_more_than_the_limit_of_connections_are_let_in(model: Model) {
     let stats = server.close();
     assert_eq!((stats.clients_peak, stats.clients_total, stats.clients_now), (3, 4, 0));
     assert!(stats.waits < 500, "{} waits: the queue must not keep the loop awake", stats.waits);
+}
+
+fn a_log_whose_reader_was_slow_is_written_although_nothing_else_happens(model: Model) {
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_NONBLOCK).unwrap();
+    let (mut reader, mut writer) = (File::from(reader), File::from(writer));
+    while writer.write(&[b'.'; 4096]).is_ok() {}
+    let server =
+        Inside::logging(Config { idle: IdleStrategy::Park, ..config(model) }, AccessLog::to_file(writer));
+    let mut socket = server.connect();
+    socket.write_all(closing("/size/10").as_bytes()).unwrap();
+    socket.read_to_end(&mut Vec::new()).unwrap();
+    std::thread::sleep(Duration::from_millis(100)); // by now it most likely sleeps, with the line unwritten
+    let mut seen = Vec::new();
+    eventually("the line", || {
+        let _ = reader.read_to_end(&mut seen); // ends when nothing is there
+        seen.ends_with(b"\n")
+    });
+    assert!(String::from_utf8_lossy(&seen).contains("GET /size/10 "));
+    server.close();
 }
 
 #[test]
