@@ -243,7 +243,9 @@ impl Connection {
         }
         match self.phase {
             Phase::Idle => self.abort(self.leaving.unwrap_or(CloseReason::IdleTimeout)),
-            Phase::Head => self.error = Some(RequestError::HeadTimeout),
+            Phase::Head => {
+                self.refuse(RequestError::HeadTimeout);
+            }
             Phase::Body => self.error = Some(RequestError::BodyTimeout),
             // The service takes its time; that is not the client's fault.
             Phase::Answer => self.deadline = now + self.limits.idle_timeout,
@@ -345,8 +347,11 @@ impl Connection {
         }
     }
 
+    /// What has come of the request may not even be its whole method: where that may become HEAD, no body is sent.
     fn refuse(&mut self, error: RequestError) -> RequestError {
-        self.head_only = self.recv.bytes().starts_with(b"HEAD ");
+        let begun = self.recv.bytes();
+        let begun = begun.strip_prefix(b"\r").unwrap_or(begun);
+        self.head_only = begun.iter().zip(b"HEAD ").all(|(octet, expected)| octet == expected);
         self.error = Some(error);
         error
     }

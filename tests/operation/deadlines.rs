@@ -145,3 +145,28 @@ fn the_minimum_rate_is_a_rate() {
         assert_eq!(step.stats().requests(), u64::from(!kept), "{octets}: 408 or nothing yet; {timeouts}");
     }
 }
+
+/// What was asked before says nothing about a request that is too late.
+#[test]
+fn a_request_too_late_is_answered_with_a_body_only_if_it_cannot_be_a_head() {
+    let head = "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n";
+    for (first, late, body) in [
+        (head, "GET / HTTP/1.1\r\nHos", true),
+        (std::str::from_utf8(GET).unwrap(), "HEAD / HTTP/1.1\r\nHos", false),
+        (std::str::from_utf8(GET).unwrap(), "HE", false),
+        (std::str::from_utf8(GET).unwrap(), "HEX", true),
+        (head, "G", true),
+    ] {
+        let mut step = Stepper::new(&Config::default());
+        let mut socket = step.connect();
+        socket.write_all(first.as_bytes()).unwrap();
+        step.sweep_until(|server| server.stats().requests() == 1);
+        socket.write_all(late.as_bytes()).unwrap();
+        let sent = (first.len() + late.len()) as u64;
+        step.sweep_until(|server| server.stats().bytes_in == sent);
+        step.pass(Duration::from_secs(11));
+        let bytes = step.read_to_end(&mut socket);
+        let at = bytes.windows(13).position(|octets| octets == b"HTTP/1.1 408 ").expect("a 408");
+        assert_eq!(!bytes.ends_with(b"\r\n\r\n"), body, "{late:?}: {}", bytes[at..].escape_ascii());
+    }
+}
