@@ -475,7 +475,8 @@ impl Connection {
     /// Progress renews a deadline only when it is worth it: [`Limits::min_rate`] times the window.
     fn renew(&mut self, n: u64, window: std::time::Duration, now: Instant) {
         self.moved += n;
-        if self.moved >= self.limits.min_rate.saturating_mul(window.as_secs()).max(1) {
+        let enough = u128::from(self.limits.min_rate).saturating_mul(window.as_millis()).max(1);
+        if u128::from(self.moved) * 1000 >= enough {
             self.moved = 0;
             self.deadline = now + window;
         }

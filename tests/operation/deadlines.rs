@@ -146,6 +146,30 @@ fn the_minimum_rate_is_a_rate() {
     }
 }
 
+#[test]
+fn the_minimum_rate_is_a_rate_in_windows_of_any_length() {
+    // 1,000 octets a second: 1,900 in a window of 1.9 s, 900 in one of 0.9 s.
+    for (window, octets, kept) in
+        [(1900, 1900, true), (1900, 1800, false), (900, 900, true), (900, 800, false)]
+    {
+        let limits =
+            Limits { header_timeout: Duration::from_millis(window), min_rate: 1000, ..Limits::default() };
+        let mut step = Stepper::new(&Config { limits, ..Config::default() });
+        let mut socket = step.connect();
+        socket.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n").unwrap();
+        step.sweep_until(|server| server.stats().bytes_in > 0);
+        step.pass(Duration::from_millis(window / 2));
+        let sent = step.stats().bytes_in + octets;
+        socket.write_all(&vec![b'x'; octets as usize]).unwrap();
+        step.sweep_until(|server| server.stats().bytes_in == sent);
+        // Only who was quick enough in the first window has a second one.
+        step.pass(Duration::from_millis(window / 2 + 50));
+        step.sweep();
+        step.sweep();
+        assert_eq!(step.stats().requests(), u64::from(!kept), "{octets} octets in {window} ms");
+    }
+}
+
 /// What was asked before says nothing about a request that is too late.
 #[test]
 fn a_request_too_late_is_answered_with_a_body_only_if_it_cannot_be_a_head() {
