@@ -87,6 +87,14 @@ impl RecvBuffer {
         self.end = self.end.min(self.start + n);
     }
 
+    /// Drops empty lines in front (RFC 9112 §2.2). Returns whether nothing else is here; half of one may be.
+    pub(super) fn skip_empty_lines(&mut self) -> bool {
+        while self.bytes().starts_with(b"\r\n") {
+            self.consume(2);
+        }
+        matches!(self.bytes(), b"" | b"\r")
+    }
+
     /// Gives an empty buffer back.
     pub(super) fn release(&mut self, spare: &mut Spare) {
         if self.is_empty() && !self.storage.is_empty() {

@@ -56,7 +56,7 @@ pub enum Wants {
 /// Where in its life a connection is. For pictures and tests; drivers ask [`Connection::wants`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
-    /// Between requests; nothing has come.
+    /// Between requests; nothing has come but empty lines.
     Idle,
     /// Part of a request's head has come.
     Head,
@@ -177,6 +177,8 @@ impl Connection {
         }
         self.recv.commit(n);
         match self.phase {
+            // Empty lines are no request: whoever sends them is as idle as before.
+            Phase::Idle if self.recv.skip_empty_lines() => {}
             Phase::Idle => {
                 self.phase = Phase::Head;
                 self.deadline = now + self.limits.header_timeout;
@@ -399,7 +401,7 @@ impl Connection {
             self.recv.consume(self.request_len);
         }
         if keep {
-            self.phase = if self.recv.is_empty() { Phase::Idle } else { Phase::Head };
+            self.phase = if self.recv.skip_empty_lines() { Phase::Idle } else { Phase::Head };
             return;
         }
         self.reason = match self.error {

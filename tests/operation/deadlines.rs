@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use wouldblock::config::{Config, Sweep};
-use wouldblock::http::{CloseReason, Limits};
+use wouldblock::http::{CloseReason, Limits, Phase};
 
 use crate::common::stepper::Stepper;
 
@@ -167,6 +167,49 @@ fn the_minimum_rate_is_a_rate_in_windows_of_any_length() {
         step.sweep();
         step.sweep();
         assert_eq!(step.stats().requests(), u64::from(!kept), "{octets} octets in {window} ms");
+    }
+}
+
+#[test]
+fn empty_lines_between_requests_are_no_request_and_renew_nothing() {
+    // Together with the request before, in one piece afterwards, and cut in two.
+    for pieces in [&["\r\n"][..], &["", "\r\n"], &["", "\r", "\n\r", "\n"], &["\r", "\n"]] {
+        let mut step = Stepper::new(&Config::default());
+        let mut socket = step.connect();
+        let mut sent = 0;
+        for (at, piece) in pieces.iter().enumerate() {
+            let text = [if at == 0 { GET } else { b"" }, piece.as_bytes()].concat();
+            socket.write_all(&text).unwrap();
+            sent += text.len() as u64;
+            step.sweep_until(|server| server.stats().bytes_in == sent);
+            step.pass(Duration::from_secs(12));
+            step.sweep();
+        }
+        assert_eq!(step.stats().requests(), 1, "{pieces:?}: nobody asked anything");
+        let phases: Vec<_> =
+            step.server().roster().iter().map(|client| client.connection().phase()).collect();
+        assert_eq!(phases, [Phase::Idle], "{pieces:?}");
+        step.pass(Duration::from_secs(61 - 12 * pieces.len() as u64));
+        step.sweep();
+        assert_eq!(step.stats().closed[CloseReason::IdleTimeout.index()], 1, "{pieces:?}");
+        assert_eq!(step.stats().requests(), 1, "{pieces:?}");
+    }
+}
+
+#[test]
+fn a_request_after_empty_lines_is_answered_however_they_came() {
+    for pieces in [&["\r\n\r\n"][..], &["\r\n\r", "\n"], &["\r", "\n"], &["\r\n", "\r\n\r"]] {
+        let mut step = Stepper::new(&Config::default());
+        let mut socket = step.connect();
+        let mut sent = 0;
+        for piece in pieces {
+            socket.write_all(piece.as_bytes()).unwrap();
+            sent += piece.len() as u64;
+            step.sweep_until(|server| server.stats().bytes_in == sent);
+        }
+        let rest: &[u8] = if pieces.concat().ends_with('\r') { b"\n" } else { b"" };
+        socket.write_all(&[rest, GET].concat()).unwrap();
+        assert_eq!(step.next_answer(&mut socket).status, 200, "{pieces:?}");
     }
 }
 
