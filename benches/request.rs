@@ -95,7 +95,7 @@ impl Bare {
         let mut answered = 0;
         loop {
             let mut storage = HeaderStorage::new();
-            let Some(request) = connection.next_request(&mut storage, spare) else { break };
+            let Some(request) = connection.next_request(&mut storage, spare, *now) else { break };
             assert!(request.is_ok(), "the request is good");
             let head = ResponseHead { status: Status::OK, fields: FIELDS };
             connection.respond(&head, Payload::Inline(&BODY), date, spare, *now);

@@ -280,6 +280,7 @@ impl Connection {
         &'b mut self,
         storage: &'b mut HeaderStorage<'b>,
         spare: &mut Spare,
+        now: Instant,
     ) -> Option<Result<Request<'b>, RequestError>> {
         if self.body_len > 0 || self.send.len() >= SEND_HIGH {
             return None;
@@ -316,6 +317,7 @@ impl Connection {
         match request::parse(self.recv.bytes(), storage, &self.limits) {
             Ok((request, framing)) => {
                 if self.phase == Phase::Head {
+                    let was_pending = self.has_output();
                     if framing.expects_continue && framing.body != Body::Length(0) {
                         // Even if the body is here already: RFC 9110 §10.1.1 allows to leave it out, but then
                         // the output would depend on how the input was cut.
@@ -332,6 +334,11 @@ impl Connection {
                         Ok(None) => {
                             self.body_seen = unseen.len();
                             self.phase = Phase::Body;
+                            if !was_pending {
+                                // However late its head was complete.
+                                self.moved = 0;
+                                self.deadline = now + self.limits.header_timeout;
+                            }
                             return None;
                         }
                         Err(error) => {

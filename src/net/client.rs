@@ -220,7 +220,7 @@ impl<S: Transport> Client<S> {
         let mut answered = 0;
         loop {
             let mut storage = HeaderStorage::new();
-            let Some(next) = self.conn.next_request(&mut storage, &mut worker.spare) else { break };
+            let Some(next) = self.conn.next_request(&mut storage, &mut worker.spare, now) else { break };
             let response = match &next {
                 Ok(request) => {
                     let context = Context {

@@ -34,7 +34,7 @@ pub(crate) fn converse(pieces: &[&[u8]], eof: bool, write: usize, limits: &Limit
         // Exactly what a driver does: answers first, then what the connection wants.
         loop {
             let mut storage = HeaderStorage::new();
-            let Some(next) = conn.next_request(&mut storage, &mut spare) else { break };
+            let Some(next) = conn.next_request(&mut storage, &mut spare, now) else { break };
             let response = match &next {
                 Ok(request) => {
                     let context = Context {

@@ -171,6 +171,32 @@ fn the_minimum_rate_is_a_rate_in_windows_of_any_length() {
 }
 
 #[test]
+fn a_body_has_its_own_time_however_late_its_head_was_complete() {
+    let limits = Limits { header_timeout: Duration::from_secs(10), min_rate: 100, ..Limits::default() };
+    for (each, kept) in [(1000, true), (300, false)] {
+        let mut step = Stepper::new(&Config { limits: limits.clone(), ..Config::default() });
+        let mut socket = step.connect();
+        socket.write_all(b"POST / HTTP/1.1\r\nHost: x\r\n").unwrap();
+        step.sweep_until(|server| server.stats().bytes_in > 0);
+        step.pass(Duration::from_secs(9));
+        socket.write_all(b"Content-Length: 100000\r\n\r\n").unwrap();
+        let sent = step.stats().bytes_in + 26;
+        step.sweep_until(|server| server.stats().bytes_in == sent);
+        for _ in 0..3 {
+            step.pass(Duration::from_secs(4));
+            step.sweep();
+            if socket.write_all(&vec![b'x'; each]).is_err() {
+                break;
+            }
+            for _ in 0..1000 {
+                step.sweep();
+            }
+        }
+        assert_eq!(step.stats().requests(), u64::from(!kept), "{each} octets every four seconds");
+    }
+}
+
+#[test]
 fn empty_lines_between_requests_are_no_request_and_renew_nothing() {
     // Together with the request before, in one piece afterwards, and cut in two.
     for pieces in [&["\r\n"][..], &["", "\r\n"], &["", "\r", "\n\r", "\n"], &["\r", "\n"]] {

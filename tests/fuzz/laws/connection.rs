@@ -25,7 +25,7 @@ fn converse(input: &[u8], cut: usize, take: usize, tick: Duration) -> (Vec<u8>, 
         conn.handle_timeout(now);
         loop {
             let mut storage = HeaderStorage::new();
-            let Some(next) = conn.next_request(&mut storage, &mut spare) else { break };
+            let Some(next) = conn.next_request(&mut storage, &mut spare, now) else { break };
             let (status, body) = match next {
                 Ok(request) => (Status::OK, format!("{} {}", request.method.as_str(), request.raw_target)),
                 Err(error) => (error.status(), error.explain().to_owned()),

@@ -82,7 +82,7 @@ pub(crate) fn hold(input: &[u8]) {
     space[..request.len()].copy_from_slice(&request);
     conn.received(request.len(), now);
     let mut storage = HeaderStorage::new();
-    let Some(Ok(request)) = conn.next_request(&mut storage, &mut spare) else { return };
+    let Some(Ok(request)) = conn.next_request(&mut storage, &mut spare, now) else { return };
     let context = Context {
         now,
         unix_time: HttpDate::from_unix(784_111_777).seconds(),
