@@ -3,6 +3,8 @@
 //! httparse splits lines and names; everything that decides where a message ends is decided here, strictly: a
 //! message that two recipients could cut differently is refused (RFC 9112 §11.2, request smuggling).
 
+use core::net::Ipv6Addr; // an address; sockets are not for this place
+
 use super::headers::{HEADERS_MAX, HeaderStorage, Headers, list_members};
 use super::limits::Limits;
 use super::request_error::RequestError;
@@ -86,7 +88,7 @@ impl<'a> Target<'a> {
             return Err(RequestError::BadTarget);
         }
         if method.as_str() == "CONNECT" {
-            return if is_authority(text.as_bytes()) && text.contains(':') {
+            return if is_authority(text.as_bytes()) && text.contains(':') && !text.starts_with(':') {
                 Ok(Self::Authority(text))
             } else {
                 Err(RequestError::BadTarget)
@@ -105,7 +107,8 @@ impl<'a> Target<'a> {
             return Err(RequestError::BadTarget);
         }
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        if authority.is_empty() || !is_authority(authority.as_bytes()) {
+        // RFC 9110 §4.2.1: a host that is empty names nobody.
+        if authority.is_empty() || authority.starts_with(':') || !is_authority(authority.as_bytes()) {
             return Err(RequestError::BadTarget);
         }
         Ok(match path {
@@ -305,30 +308,60 @@ const fn is_target_octet(octet: u8) -> bool {
 /// `uri-host [":" port]` (RFC 3986 §3.2.2), possibly empty; no user information.
 #[expect(clippy::indexing_slicing, reason = "an octet is always less than 256")]
 fn is_authority(text: &[u8]) -> bool {
-    let (host, port) = match text.strip_prefix(b"[") {
-        // An address in brackets; what follows it can only be a port.
-        Some(rest) => {
-            let Some(end) = rest.iter().position(|&octet| octet == b']') else { return false };
-            let (address, rest) = rest.split_at(end);
-            if address.is_empty() || !address.iter().all(|c| c.is_ascii_hexdigit() || b":.vV%".contains(c)) {
-                return false;
-            }
-            match rest {
-                [_] => return true,
-                [_, b':', port @ ..] => (&[][..], port),
-                _ => return false,
-            }
-        }
-        None => {
-            let colon = text.iter().position(|&octet| octet == b':').unwrap_or(text.len());
-            let (host, port) = text.split_at(colon);
-            (host, port.get(1..).unwrap_or_default())
-        }
-    };
-    port.iter().all(u8::is_ascii_digit) && host.iter().all(|&octet| HOST[usize::from(octet)])
+    if let Some(rest) = text.strip_prefix(b"[") {
+        return is_in_brackets(rest);
+    }
+    let colon = text.iter().position(|&octet| octet == b':').unwrap_or(text.len());
+    let (host, port) = text.split_at(colon);
+    let port = port.get(1..).unwrap_or_default();
+    port.iter().all(u8::is_ascii_digit)
+        && (host.iter().all(|&octet| HOST[usize::from(octet)]) || is_encoded_name(host))
 }
 
-/// The octets of a reg-name (RFC 3986 §3.2.2), looked up because every request has them.
+/// What follows `[`: an IPv6 address, or one of a kind yet to come (`v1.…`), and what follows that can only be a port.
+/// Zones (`%25eth0`) mean something on one machine only; no name of a server has them.
+#[cold]
+fn is_in_brackets(text: &[u8]) -> bool {
+    let mut halves = text.splitn(2, |&octet| octet == b']');
+    let (Some(address), Some(rest)) = (halves.next(), halves.next()) else { return false };
+    let port = match rest {
+        [] => rest,
+        [b':', port @ ..] => port,
+        _ => return false,
+    };
+    let is_address = match address {
+        [b'v' | b'V', future @ ..] => is_future_address(future),
+        _ => str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok()),
+    };
+    is_address && port.iter().all(u8::is_ascii_digit)
+}
+
+#[expect(clippy::indexing_slicing, reason = "an octet is always less than 256")]
+fn is_future_address(text: &[u8]) -> bool {
+    let mut halves = text.splitn(2, |&octet| octet == b'.');
+    let (Some(version), Some(address)) = (halves.next(), halves.next()) else { return false };
+    let is_octet = |&octet: &u8| octet == b':' || HOST[usize::from(octet)];
+    !version.is_empty()
+        && version.iter().all(u8::is_ascii_hexdigit)
+        && !address.is_empty()
+        && address.iter().all(is_octet)
+}
+
+/// A reg-name with octets that are percent-encoded.
+#[cold]
+#[expect(clippy::indexing_slicing, reason = "an octet is always less than 256")]
+fn is_encoded_name(mut name: &[u8]) -> bool {
+    loop {
+        name = match name {
+            [] => return true,
+            [b'%', one, two, rest @ ..] if one.is_ascii_hexdigit() && two.is_ascii_hexdigit() => rest,
+            [octet, rest @ ..] if HOST[usize::from(*octet)] => rest,
+            _ => return false,
+        }
+    }
+}
+
+/// The octets of a reg-name as they are (RFC 3986 §3.2.2), looked up because every request has them.
 #[expect(clippy::indexing_slicing, reason = "made by the compiler; it would not build")]
 static HOST: [bool; 256] = {
     let mut table = [false; 256];
@@ -340,7 +373,6 @@ static HOST: [bool; 256] = {
                 b'-' | b'.'
                     | b'_'
                     | b'~'
-                    | b'%'
                     | b'!'
                     | b'$'
                     | b'&'
