@@ -339,7 +339,7 @@ impl<S: Transport> Client<S> {
     }
 
     /// The end, with or without having been given the whole answer: the log has what went.
-    fn left(&mut self, reason: CloseReason, worker: &mut Worker) -> CloseReason {
+    pub fn left(&mut self, reason: CloseReason, worker: &mut Worker) -> CloseReason {
         if let Some(line) = self.line.take() {
             let unsent = self.conn.transmit().body;
             worker.log.finish(&line, unsent.start);

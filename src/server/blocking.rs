@@ -60,7 +60,7 @@ pub(super) fn serve(
         crowd.looked = None;
         house.left(reason);
     }
-    Ok(house.finish(0))
+    Ok(house.finish([]))
 }
 
 /// Serves a client from its first request to its last, on a socket that blocks. This is what the course calls
@@ -81,7 +81,7 @@ pub(super) fn serve_client(
             client.stop(now);
         }
         if grace_ends.is_some_and(|end| end <= now) {
-            return CloseReason::Stopping;
+            return client.left(CloseReason::Stopping, worker);
         }
         let deadline = earlier(Some(client.deadline(now)), grace_ends);
         let time = time_until(deadline, now, GRAIN).unwrap_or(PATIENCE).clamp(GRAIN, PATIENCE);
@@ -89,7 +89,7 @@ pub(super) fn serve_client(
             std::thread::sleep(deadline.unwrap_or(now) - now); // waits for the service, not for its socket
         } else if time != patience {
             if let Err(error) = client.stream().block_for(time) {
-                return error.into();
+                return client.left(error.into(), worker);
             }
             patience = time;
         }

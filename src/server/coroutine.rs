@@ -26,6 +26,7 @@ use tokio::time::{sleep_until, timeout_at};
 
 use super::house::{ACCEPTS_PER_ROUND, House};
 use crate::config::Config;
+use crate::http::CloseReason;
 use crate::net::{Client, Interest, Listener, Worker};
 use crate::signals::Signals;
 use crate::stats::Stats;
@@ -35,7 +36,9 @@ struct Server {
     house: RefCell<House>,
     clients: Cell<usize>,
     stopping: Cell<bool>,
-    /// Wakes every client: the server stops.
+    /// Whether the grace is over.
+    closing: Cell<bool>,
+    /// Wakes every client: the server stops, or the grace is over.
     stop: Notify,
     /// Wakes who waits for room: a client has left.
     left: Notify,
@@ -54,6 +57,7 @@ pub(super) fn serve(
         house: RefCell::new(House::new(listener, worker, config.max_connections)),
         clients: Cell::new(0),
         stopping: Cell::new(false),
+        closing: Cell::new(false),
         stop: Notify::new(),
         left: Notify::new(),
         answered: Notify::new(),
@@ -61,14 +65,14 @@ pub(super) fn serve(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let tasks = LocalSet::new();
     let outcome = tasks.block_on(&runtime, run(&server, signals, config.grace));
-    drop(tasks); // closes who is left
+    drop(tasks);
     outcome?;
 
     // Everyone else who had a share of the server was a task.
     let server = Rc::into_inner(server).ok_or_else(|| io::Error::other("a task outlived its runtime"))?;
     let mut house = server.house.into_inner();
     house.worker.stats.waits = runtime.metrics().worker_park_count(0);
-    Ok(house.finish(server.clients.get()))
+    Ok(house.finish([]))
 }
 
 /// The first coroutine: starts the others, waits for the signal, and then for the last client.
@@ -88,12 +92,10 @@ async fn run(server: &Rc<Server>, signals: &Signals, grace: Duration) -> io::Res
     }
 
     server.stop();
-    let nobody_left = async {
-        while server.clients.get() > 0 {
-            server.left.notified().await;
-        }
-    };
-    let _ = timeout_at((Instant::now() + grace).into(), nobody_left).await;
+    if timeout_at((Instant::now() + grace).into(), server.nobody_left()).await.is_err() {
+        server.close();
+        server.nobody_left().await;
+    }
     Ok(())
 }
 
@@ -131,6 +133,9 @@ async fn serve_client(client: Client, server: Rc<Server>) {
 /// The loop of `blocking.rs`; only the waiting has a name here.
 async fn converse(mut seat: AsyncFd<Seat>, server: &Server) {
     loop {
+        if server.closing.get() {
+            return server.house.borrow_mut().put_out(&mut seat.get_mut().0, CloseReason::Stopping);
+        }
         if server.stopping.get() {
             seat.get_mut().0.stop(Instant::now());
         }
@@ -219,6 +224,19 @@ impl Server {
         self.house.borrow_mut().stop();
         self.stopping.set(true);
         self.stop.notify_waiters();
+    }
+
+    /// The grace is over: clients leave whatever they are owed.
+    fn close(&self) {
+        self.closing.set(true);
+        self.stop.notify_waiters();
+    }
+
+    /// Waits until the last client has left.
+    async fn nobody_left(&self) {
+        while self.clients.get() > 0 {
+            self.left.notified().await;
+        }
     }
 }
 

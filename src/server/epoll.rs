@@ -71,7 +71,7 @@ pub(super) fn serve(
     while !server.clients.is_empty() && Instant::now() < grace {
         server.round(Some(grace));
     }
-    Ok(server.house.finish(server.clients.len()))
+    Ok(server.house.finish(server.clients.into_values().map(|(client, _)| client)))
 }
 
 impl Server<'_> {
@@ -132,7 +132,7 @@ impl Server<'_> {
             *registered = client.interest();
             self.house.worker.stats.watches += 1;
             if let Err(error) = self.epoll.modify(client.stream(), &mut event(fd, *registered)) {
-                self.house.left(io::Error::from(error).into());
+                self.house.put_out(client, io::Error::from(error).into());
                 self.clients.remove(&fd);
                 return;
             }

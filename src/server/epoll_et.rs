@@ -74,7 +74,7 @@ pub(super) fn serve(
     while !server.clients.is_empty() && Instant::now() < grace {
         server.round(Some(grace));
     }
-    Ok(server.house.finish(server.clients.len()))
+    Ok(server.house.finish(server.clients.into_values()))
 }
 
 impl Server<'_> {

@@ -67,6 +67,12 @@ impl House {
         self.listener.descriptor_freed();
     }
 
+    /// Puts a client out who does not leave by himself; the log has what went.
+    pub(super) fn put_out(&mut self, client: &mut Client, reason: CloseReason) {
+        let reason = client.left(reason, &mut self.worker);
+        self.left(reason);
+    }
+
     /// A client was served elsewhere, by a thread or a process of its own; this is what was counted there.
     pub(super) fn came_home(&mut self, stats: Stats) {
         self.worker.stats += stats;
@@ -109,10 +115,10 @@ impl House {
         self.listener.close();
     }
 
-    /// The end; `remaining` clients are put out because the grace is over.
-    pub(super) fn finish(mut self, remaining: usize) -> Stats {
-        for _ in 0..remaining {
-            self.worker.stats.client_left(CloseReason::Stopping.index());
+    /// The end; the clients who remain are put out because the grace is over.
+    pub(super) fn finish(mut self, remaining: impl IntoIterator<Item = Client>) -> Stats {
+        for mut client in remaining {
+            self.put_out(&mut client, CloseReason::Stopping);
         }
         self.worker.finish()
     }

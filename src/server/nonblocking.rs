@@ -195,8 +195,9 @@ impl<'s, L: Accept> Server<'s, L> {
 
     /// Closes what is left and gives the counters.
     pub fn finish(mut self) -> Stats {
-        for _ in self.roster.iter() {
-            self.worker.stats.client_left(CloseReason::Stopping.index());
+        for client in self.roster.iter_mut() {
+            let reason = client.left(CloseReason::Stopping, &mut self.worker);
+            self.worker.stats.client_left(reason.index());
         }
         self.worker.finish()
     }

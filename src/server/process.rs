@@ -93,7 +93,7 @@ pub(super) fn serve(
         server.round(None);
     }
     signal_hook::low_level::unregister(handler);
-    Ok(server.house.finish(0))
+    Ok(server.house.finish([]))
 }
 
 impl Server<'_> {

@@ -90,7 +90,7 @@ pub(super) fn serve(
         signals.silence();
     });
     returns.iter().for_each(|stats| house.came_home(stats));
-    Ok(house.finish(0))
+    Ok(house.finish([]))
 }
 
 /// The one service behind a lock, as each thread has it.

@@ -2,6 +2,8 @@
 
 use std::net::Shutdown;
 
+use wouldblock::http::CloseReason;
+
 use super::*;
 
 for_models! {
@@ -19,6 +21,7 @@ for_models! {
         a_stop_lets_the_answer_in_flight_finish,
         a_silent_connection_does_not_delay_the_stop,
         a_request_that_came_before_the_stop_is_answered,
+        an_answer_cut_off_by_the_end_of_the_grace_is_logged,
     ]
 }
 
@@ -350,4 +353,19 @@ fn eleven_hundred_open_connections_are_no_obstacle(model: Model) {
     drop(sockets);
     let (stats, _, _) = house.close();
     assert_eq!((stats.clients_now, stats.clients_refused, stats.clients_total), (0, 0, 1101));
+}
+
+fn an_answer_cut_off_by_the_end_of_the_grace_is_logged(model: Model) {
+    let house = House::open(model, &["--grace", "100ms"]);
+    let mut socket = slow_socket(&house);
+    socket.write_all(keeping("/20m.bin").as_bytes()).unwrap();
+    socket.read_exact(&mut [0; 1000]).unwrap();
+    house.server.signal(nix::sys::signal::SIGTERM);
+    let (status, log, stderr) = house.server.wait();
+    assert_eq!(status, Some(0), "{stderr}");
+    let line = log.lines().next().unwrap_or_else(|| panic!("no line: {stderr}"));
+    let bytes: usize = line.split(' ').nth(9).unwrap().parse().unwrap();
+    assert!((1..large().0.len()).contains(&bytes), "{line}");
+    let stats = counters(house.folder.path());
+    assert_eq!((stats.clients_now, stats.closed[CloseReason::Stopping.index()]), (0, 1), "{stats:?}");
 }
