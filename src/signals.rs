@@ -84,6 +84,11 @@ impl Signals {
         true
     }
 
+    /// [`Signals::take_reload`] in a forked child: the alarm is the parent's, and rings on.
+    pub fn take_reload_in_child(&self) -> bool {
+        self.reload.load(Ordering::Relaxed) && self.reload.swap(false, Ordering::Relaxed)
+    }
+
     /// Asks to reload, as SIGHUP would.
     pub fn request_reload(&self) {
         use std::io::Write;

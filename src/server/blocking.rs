@@ -9,12 +9,12 @@
 //! two cores, Linux 6.18, kept connections, 1 KiB): 2.0 calls on sockets for each request, one read and one write.
 //!
 //! How it stops: a signal interrupts a read that has a timeout (signal(7)); one that comes just before the read is
-//! seen when the timeout is over, [`PATIENCE`] later at most.
+//! seen when the timeout is over, [`PATIENCE`] later at most. SIGHUP is heeded in the same way.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::house::{House, earlier, time_until, wait_for};
+use super::house::{House, earlier, reload, time_until, wait_for};
 use crate::config::Config;
 use crate::http::CloseReason;
 use crate::net::{Client, Listener, Worker};
@@ -51,12 +51,15 @@ pub(super) fn serve(
             house.heed(signals);
             continue;
         };
-        let listener = &house.listener;
-        let is_told = || {
+        let House { listener, worker, .. } = &mut house;
+        let is_told = |worker: &mut Worker| {
             crowd.look(listener);
+            if signals.take_reload() {
+                reload(listener, worker);
+            }
             signals.stop_requested()
         };
-        let reason = serve_client(client, &mut house.worker, is_told, config.grace);
+        let reason = serve_client(client, worker, is_told, config.grace);
         crowd.looked = None;
         house.left(reason);
     }
@@ -64,11 +67,12 @@ pub(super) fn serve(
 }
 
 /// Serves a client from its first request to its last, on a socket that blocks. This is what the course calls
-/// `service_client`; the thread and process models call it too. Returns why it ended.
+/// `service_client`; the thread and process models call it too. Before each call that may block it asks whether it is
+/// told to stop; who answers may see to the worker's log meanwhile. Returns why it ended.
 pub(super) fn serve_client(
     mut client: Client,
     worker: &mut Worker,
-    mut is_told_to_stop: impl FnMut() -> bool,
+    mut is_told_to_stop: impl FnMut(&mut Worker) -> bool,
     grace: Duration,
 ) -> CloseReason {
     let mut patience = Duration::ZERO;
@@ -76,7 +80,7 @@ pub(super) fn serve_client(
     loop {
         let now = Instant::now();
         worker.tick(now);
-        if grace_ends.is_none() && is_told_to_stop() {
+        if is_told_to_stop(worker) && grace_ends.is_none() {
             grace_ends = Some(now + grace);
             client.stop(now);
         }

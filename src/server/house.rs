@@ -101,12 +101,14 @@ impl House {
     }
 
     /// Something was signalled: silences the alarm, and reads again what SIGHUP is for. Whoever waits sees to the rest.
-    pub(super) fn heed(&mut self, signals: &Signals) {
+    /// Returns whether it was SIGHUP.
+    pub(super) fn heed(&mut self, signals: &Signals) -> bool {
         signals.silence();
-        if signals.take_reload() {
-            self.listener.reload();
-            self.worker.log.reopen();
+        let reloads = signals.take_reload();
+        if reloads {
+            reload(&mut self.listener, &mut self.worker);
         }
+        reloads
     }
 
     /// Stops listening.
@@ -122,6 +124,12 @@ impl House {
         }
         self.worker.finish()
     }
+}
+
+/// Reads again what SIGHUP is for.
+pub(super) fn reload(listener: &mut Listener, worker: &mut Worker) {
+    listener.reload();
+    worker.log.reopen();
 }
 
 /// Whether a client must have a turn although its socket is silent: its time is up, or it waits for no socket.

@@ -47,6 +47,9 @@ const RECORD_BYTES: usize = 4096;
 /// In a child: whether the parent, or the terminal, told it to stop.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
+/// In a child: whether the parent told it to open the log again.
+static RELOADS: AtomicBool = AtomicBool::new(false);
+
 struct Server<'s> {
     house: House,
     /// Not yet reaped, each with whether its counters have come home.
@@ -113,7 +116,9 @@ impl Server<'_> {
         let own = [self.signals.alarm(), self.bell.as_fd(), self.returns.as_fd()];
         let until = earlier(until, self.house.listener.deadline());
         let ready = wait_for(self.house.doors(self.children.len()).chain(own), until);
-        self.house.heed(self.signals);
+        if self.house.heed(self.signals) {
+            self.tell(Signal::SIGHUP); // each child has a log of its own
+        }
         self.house.worker.stats.waits += 1;
         self.house.worker.stats.wakeups += ready;
     }
@@ -138,7 +143,13 @@ impl Server<'_> {
         self.house.listener.close(); // the copies; the parent listens on
         let worker = &mut self.house.worker;
         worker.stats = Stats::default();
-        let is_told = || TOLD.load(Ordering::Relaxed) || self.signals.stop_requested();
+        let is_told = |worker: &mut Worker| {
+            // Told before it obeyed, it has the flags as a copy of the parent's.
+            if RELOADS.swap(false, Ordering::Relaxed) || self.signals.take_reload_in_child() {
+                worker.log.reopen();
+            }
+            TOLD.load(Ordering::Relaxed) || self.signals.stop_requested()
+        };
         let reason = serve_client(client, worker, is_told, self.grace);
         worker.stats.client_left(reason.index());
         let record = serde_json::to_vec(&(std::process::id(), worker.finish())).unwrap_or_default();
@@ -173,6 +184,10 @@ impl Server<'_> {
     fn stop(&mut self, signal: Signal) {
         self.house.stop();
         self.signals.silence();
+        self.tell(signal);
+    }
+
+    fn tell(&self, signal: Signal) {
         for child in self.children.keys() {
             let _ = kill(*child, signal); // fails only if it has ended
         }
@@ -184,13 +199,18 @@ fn obey_parent() {
     extern "C" fn told(_: nix::libc::c_int) {
         TOLD.store(true, Ordering::Relaxed);
     }
-    let action = SigAction::new(SigHandler::Handler(told), SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+    extern "C" fn reloads(_: nix::libc::c_int) {
+        RELOADS.store(true, Ordering::Relaxed);
+    }
+    let handlers: [(_, extern "C" fn(_)); 3] =
+        [(Signal::SIGTERM, told), (Signal::SIGINT, told), (Signal::SIGHUP, reloads)];
+    for (signal, handler) in handlers {
+        let action = SigAction::new(SigHandler::Handler(handler), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handler does nothing but store to an atomic, which is async-signal-safe. It replaces the
         // parent's, whose second signal ends the process at once: a terminal's Ctrl-C reaches parent and child,
-        // and then the parent tells the child again.
+        // and then the parent tells the child again. And what rings in a child would ring in the parent.
         if let Err(error) = unsafe { sigaction(signal, &action) } {
-            log::warn!("a child cannot be told to stop: {error}");
+            log::warn!("a child cannot be told of {signal}: {error}");
         }
     }
     #[cfg(target_os = "linux")]

@@ -47,7 +47,7 @@ pub(super) fn serve(
     worker.expect_blocking();
     let mut house = House::new(listener, worker, config.max_connections.min(MAX_THREADS));
     let (home, returns) = mpsc::channel();
-    let is_told = || signals.stop_requested();
+    let is_told = |_: &mut Worker| signals.stop_requested();
 
     // The scope is left when its last thread has ended: none outlives the server.
     thread::scope(|scope| {
@@ -65,11 +65,11 @@ pub(super) fn serve(
                     house.worker.stats.waits += 1;
                     house.worker.stats.wakeups +=
                         wait_for(house.doors(clients).chain([signals.alarm()]), pause);
-                    house.heed(signals);
                 } else if let Ok(stats) = returns.recv_timeout(PATIENCE) {
                     clients -= 1; // the house was full
                     house.came_home(stats);
                 }
+                house.heed(signals);
                 continue;
             };
             let thread = house.worker.stats.clients_total;

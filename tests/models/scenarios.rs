@@ -22,6 +22,7 @@ for_models! {
         a_silent_connection_does_not_delay_the_stop,
         a_request_that_came_before_the_stop_is_answered,
         an_answer_cut_off_by_the_end_of_the_grace_is_logged,
+        the_log_is_opened_again_while_a_client_fills_the_house,
     ]
 }
 
@@ -368,4 +369,25 @@ fn an_answer_cut_off_by_the_end_of_the_grace_is_logged(model: Model) {
     assert!((1..large().0.len()).contains(&bytes), "{line}");
     let stats = counters(house.folder.path());
     assert_eq!((stats.clients_now, stats.closed[CloseReason::Stopping.index()]), (0, 1), "{stats:?}");
+}
+
+fn the_log_is_opened_again_while_a_client_fills_the_house(model: Model) {
+    let place = tempfile::tempdir().unwrap();
+    let (path, moved) = (place.path().join("log"), place.path().join("log.1"));
+    let house = House::open(model, &["--log-file", path.to_str().unwrap(), "--max-connections", "1"]);
+    let mut socket = house.connect();
+    let mut ask = |path: &str| {
+        socket.write_all(keeping(path).as_bytes()).unwrap();
+        assert_eq!(read_answer(&mut socket).status, 200);
+    };
+    ask("/1k.txt?before");
+    std::fs::rename(&path, &moved).unwrap();
+    house.server.signal(nix::sys::signal::SIGHUP);
+    eventually("the new file has a line", || {
+        ask("/1k.txt?after");
+        std::fs::read_to_string(&path).is_ok_and(|log| log.contains("?after "))
+    });
+    assert!(!std::fs::read_to_string(&path).unwrap().contains("?before "));
+    drop(socket);
+    house.close();
 }
