@@ -57,7 +57,11 @@ pub(super) fn serve(
             if signals.take_reload() {
                 reload(listener, worker);
             }
-            signals.stop_requested()
+            let stops = signals.stop_requested();
+            if stops {
+                listener.close(); // newcomers need not wait for this client to be told
+            }
+            stops
         };
         let reason = serve_client(client, worker, is_told, config.grace);
         crowd.looked = None;

@@ -80,8 +80,9 @@ async fn run(server: &Rc<Server>, signals: &Signals, grace: Duration) -> io::Res
     let alarm = watch(signals.alarm(), Ready::READABLE)?;
     let doors: io::Result<Vec<_>> =
         server.house.borrow().listener.sockets().map(|door| door.try_clone_to_owned()).collect();
+    let mut porters = Vec::new();
     for door in doors? {
-        spawn_local(accept(watch(door, Ready::READABLE)?, server.clone()));
+        porters.push(spawn_local(accept(watch(door, Ready::READABLE)?, server.clone())));
     }
     spawn_local(write_log(server.clone()));
 
@@ -91,6 +92,10 @@ async fn run(server: &Rc<Server>, signals: &Signals, grace: Duration) -> io::Res
         ready.clear_ready();
     }
 
+    for porter in porters {
+        porter.abort(); // his copy of the door is open as long as he is there
+        let _ = porter.await;
+    }
     server.stop();
     if timeout_at((Instant::now() + grace).into(), server.nobody_left()).await.is_err() {
         server.close();

@@ -21,6 +21,7 @@ for_models! {
         a_stop_lets_the_answer_in_flight_finish,
         a_silent_connection_does_not_delay_the_stop,
         a_request_that_came_before_the_stop_is_answered,
+        a_stop_turns_newcomers_away_while_an_answer_is_in_flight,
         an_answer_cut_off_by_the_end_of_the_grace_is_logged,
         the_log_is_opened_again_while_a_client_fills_the_house,
     ]
@@ -354,6 +355,19 @@ fn eleven_hundred_open_connections_are_no_obstacle(model: Model) {
     drop(sockets);
     let (stats, _, _) = house.close();
     assert_eq!((stats.clients_now, stats.clients_refused, stats.clients_total), (0, 0, 1101));
+}
+
+fn a_stop_turns_newcomers_away_while_an_answer_is_in_flight(model: Model) {
+    let house = House::open(model, &["-q", "--grace", "60s"]);
+    let mut socket = slow_socket(&house);
+    socket.write_all(keeping("/20m.bin").as_bytes()).unwrap();
+    let mut output = vec![0; 1000];
+    socket.read_exact(&mut output).unwrap();
+    house.server.signal(nix::sys::signal::SIGTERM);
+    eventually("nobody listens", || TcpStream::connect(("127.0.0.1", house.server.port)).is_err());
+    socket.read_to_end(&mut output).unwrap();
+    assert!(answers(&output, &["GET"])[0].body == large().0);
+    assert_eq!(house.server.wait().0, Some(0));
 }
 
 fn an_answer_cut_off_by_the_end_of_the_grace_is_logged(model: Model) {
