@@ -22,7 +22,8 @@ pub struct Config {
     /// What a client is held to.
     pub limits: Limits,
     /// Most clients at once. Beyond it nobody is accepted: newcomers wait in the kernel's queue. The nonblocking model
-    /// lets the longest idle client go when somebody waits; the others wait until a client leaves.
+    /// lets the longest idle client go when somebody waits; the others wait until a client leaves. To be less than the
+    /// limit of descriptors, or none is left for the files of those inside.
     pub max_connections: usize,
     /// How long answers in flight may take after the signal to stop.
     pub grace: Duration,

@@ -319,9 +319,8 @@ fn a_log_that_nobody_reads_does_not_stop_the_server() {
 #[test]
 fn without_descriptors_it_waits_says_so_once_and_serves_on() {
     let folder = folder();
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 32; exec \"$0\" \"$1\" -p 0 -q --idle park", BINARY]).arg(folder.path());
-    let server = Running::spawn(command);
+    let server = Running::start(folder.path(), &["-q", "--idle", "park"]);
+    crate::common::limit_descriptors(server.pid(), 32);
     let mut sockets: Vec<_> = (0..60).map(|_| server.connect()).collect();
     for socket in &mut sockets {
         socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();

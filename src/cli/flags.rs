@@ -71,12 +71,17 @@ pub(super) struct Presenting {
     #[arg(long, value_name = "COUNT", default_value_t = CacheLimits::default().entries)]
     cache_files: usize,
 
-    /// Most files kept open
+    /// Most files kept open, up to an eighth of the limit of descriptors
     #[arg(long, value_name = "COUNT", default_value_t = CacheLimits::default().handles)]
     cache_handles: usize,
 }
 
 impl Presenting {
+    /// How many files are to be kept open at most.
+    pub(super) const fn handles(&self) -> usize {
+        self.cache_handles
+    }
+
     pub(super) fn options(&self, root: &Path) -> Options {
         let mut options = Options::new(root);
         if !self.index.is_empty() {
@@ -201,11 +206,11 @@ pub(super) struct Limiting {
     #[arg(long, value_name = "SIZE", default_value = "256", value_parser = parse_size)]
     min_rate: u64,
 
-    /// Most clients at once; beyond them newcomers wait in the kernel's queue. The model nonblocking makes room for
-    /// them: the client that has been idle longest, a second at least, leaves
-    #[arg(long, value_name = "COUNT", default_value_t = Config::default().max_connections,
-        value_parser = parse_count)]
-    max_connections: usize,
+    /// Most clients at once, as far as the limit of descriptors goes (ulimit -n, less some for files); beyond them
+    /// newcomers wait in the kernel's queue. The model nonblocking makes room for them: the client that has been idle
+    /// longest, a second at least, leaves [default: 65536]
+    #[arg(long, value_name = "COUNT", value_parser = parse_count)]
+    pub(super) max_connections: Option<usize>,
 
     /// The longest request target; beyond it 414
     #[arg(long, value_name = "SIZE", default_value = "8k", value_parser = parse_room)]
@@ -295,7 +300,7 @@ pub(super) fn config(limiting: &Limiting, looping: &Looping) -> Config {
         sweep: looping.sweep,
         idle: looping.idle,
         limits: limiting.limits(),
-        max_connections: limiting.max_connections,
+        max_connections: limiting.max_connections.unwrap_or_else(|| Config::default().max_connections),
         grace: limiting.grace,
     }
 }

@@ -14,7 +14,7 @@ use crate::compare::counters::WithCounters;
 use crate::config::{Config, DEFAULT_ADDRESS, Model};
 use crate::live::{Board, Live, Monitor, Observer, Settings};
 use crate::net::{Address, BindOptions, Listener, Tls, Worker};
-use crate::privileges;
+use crate::privileges::{self, Descriptors};
 use crate::report::Report;
 use crate::service::Service;
 use crate::signals::Signals;
@@ -110,12 +110,14 @@ impl Args {
     }
 
     fn serve(self) -> Result<(), Failure> {
-        let config = flags::config(&self.limiting, &self.looping);
+        let mut config = flags::config(&self.limiting, &self.looping);
         let accounts = self.guarding.accounts().map_err(|error| account_failure(&error))?;
+        let descriptors = Descriptors::raise(self.presenting.handles());
         let content: Content = if self.chapter {
             Box::new(Chapter::new())
         } else {
             let mut options = self.presenting.options(self.root());
+            options.cache.handles = descriptors.files;
             options.watch = config.model != Model::Process;
             Box::new(Site::open(options).map_err(|error| site_failure(&error))?)
         };
@@ -129,7 +131,6 @@ impl Args {
             ));
         }
         let signals = Signals::install()?;
-        privileges::raise_descriptor_limit();
         let log = self.access_log()?;
         self.give_up_root(network.is_some())?;
         let start = Instant::now();
@@ -152,6 +153,7 @@ impl Args {
         let mut worker = Worker::new(content, config.limits.clone(), log);
         worker.observer = observer;
 
+        self.limit_clients(&mut config, descriptors);
         self.announce(&config, &addresses, network.as_deref());
         let stats = crate::server::serve(listener, worker, &config, &signals)?;
         let report = Report::new(config.model, stats, start.elapsed());
@@ -223,6 +225,20 @@ impl Args {
                 Ok(())
             }
         }
+    }
+
+    /// Lets no more clients in than there are descriptors for. A client of process has one in a child's table.
+    fn limit_clients(&self, config: &mut Config, descriptors: Descriptors) {
+        let most = descriptors.clients();
+        if config.model == Model::Process || config.max_connections <= most {
+            return;
+        }
+        config.max_connections = most;
+        log::log!(
+            if self.limiting.max_connections.is_some() { log::Level::Warn } else { log::Level::Info },
+            "no more than {most} clients at once: the limit is {} descriptors, and files need some (ulimit -n raises it)",
+            descriptors.limit
+        );
     }
 
     /// Says where, what and how. On standard error: standard output belongs to the access log.

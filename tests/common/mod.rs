@@ -15,6 +15,13 @@ pub(crate) fn raise_descriptor_limit() {
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
 }
 
+/// From now on this process gets no more descriptors than so many.
+pub(crate) fn limit_descriptors(process: u32, count: u64) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let pid = Pid::from_raw(process as i32);
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(count), maximum: Some(count) }).unwrap();
+}
+
 /// select(2) has no bit for descriptors from 1,024 on, and all tests share one process: whoever holds a crowd holds this.
 static CROWDS: RwLock<()> = RwLock::new(());
 

@@ -21,7 +21,10 @@ for_models! {
 for_models! {
     [nonblocking = Nonblocking, thread = Thread, coroutine = Coroutine,
      select = Select, poll = Poll, epoll = Epoll, epoll_et = EpollEt]
-    [newcomers_wait_while_no_descriptor_is_free]
+    [
+        newcomers_wait_while_no_descriptor_is_free,
+        a_silent_crowd_leaves_descriptors_for_files,
+    ]
 }
 
 /// No descriptor, no thread, no zombie.
@@ -131,12 +134,8 @@ fn a_house_of_silent_clients_sleeps(model: Model) {
 }
 
 fn newcomers_wait_while_no_descriptor_is_free(model: Model) {
-    let house = House::open_with(model, &["-q"], |command| {
-        let program = command.get_program().to_owned();
-        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-        *command = Command::new("sh");
-        command.args(["-c", "ulimit -n 60; exec \"$0\" \"$@\""]).arg(program).args(arguments);
-    });
+    let house = House::open(model, &["-q"]);
+    limit_descriptors(house.server.pid(), 60);
     let first: Vec<_> = (0..80).map(|_| house.connect()).collect();
     let mut last = house.connect(); // accepted by the kernel, not by the server
     last.write_all(closing("/1k.txt").as_bytes()).unwrap();
@@ -155,4 +154,40 @@ fn newcomers_wait_while_no_descriptor_is_free(model: Model) {
     assert_eq!(stats.clients_now, 0);
     assert!(stderr.contains("accepting pauses"), "{stderr}");
     assert!(stats.waits < 2000, "{} waits: the queue must not keep the loop awake", stats.waits);
+}
+
+/// A server that may have so many descriptors from the start.
+fn with_descriptors(model: Model, count: u32) -> House {
+    House::open_with(model, &["-q"], |command| {
+        let program = command.get_program().to_owned();
+        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        *command = Command::new("sh");
+        let script = format!("ulimit -n {count}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script]).arg(program).args(arguments);
+    })
+}
+
+fn a_silent_crowd_leaves_descriptors_for_files(model: Model) {
+    let house = with_descriptors(model, 64);
+    let mut first = house.connect();
+    let mut ask = |path: &str| {
+        first.write_all(keeping(path).as_bytes()).unwrap();
+        read_answer(&mut first).status
+    };
+    assert_eq!(ask("/1k.txt"), 200);
+    let crowd: Vec<_> = (0..100).map(|_| house.connect()).collect();
+    eventually("as many are inside as may be", || {
+        assert_eq!(ask("/1k.txt"), 200);
+        descriptors(house.server.pid()) >= 48
+    });
+    for _ in 0..5 {
+        std::thread::sleep(Duration::from_millis(50));
+        for (path, status) in [("/200k.bin", 200), ("/sub/", 200), ("/20m.bin", 200), ("/nothing", 404)] {
+            assert_eq!(ask(path), status, "{path}");
+        }
+    }
+    drop(crowd);
+    eventually("there is room for others", || house.get("/1k.txt").status == 200);
+    let (stats, _, stderr) = house.close();
+    assert_eq!((stats.clients_now, stats.accept_pauses), (0, 0), "{stderr}");
 }

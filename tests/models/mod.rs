@@ -19,7 +19,7 @@ use wouldblock::config::Model;
 use wouldblock::stats::Stats;
 
 use crate::cli::Running;
-use crate::common::{Answer, answers, crowd, pattern};
+use crate::common::{Answer, answers, crowd, limit_descriptors, pattern};
 
 /// No scenario takes this long; who waits so long waits in vain.
 const IN_VAIN: Duration = Duration::from_secs(20);

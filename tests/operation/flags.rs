@@ -287,6 +287,26 @@ fn no_more_clients_than_allowed_and_the_idle_one_makes_room() {
 }
 
 #[test]
+fn more_clients_than_descriptors_are_not_promised() {
+    let folder = folder();
+    let said = |flags: &[&str]| {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\" -q -p 0", super::BINARY]);
+        command.arg(folder.path()).args(flags);
+        let server = Started::spawn(command);
+        let banner = server.banner.clone();
+        assert_eq!(server.stop().0, Some(0));
+        banner.lines().find(|line| line.contains("clients at once")).map(ToOwned::to_owned)
+    };
+    let line = said(&["--max-connections", "1000"]).expect("a warning");
+    assert!(line.contains("WARN") && line.contains("the limit is 64 descriptors"), "{line}");
+    assert!(said(&["-v"]).expect("said to whoever asks").contains("INFO"));
+    assert_eq!(said(&[]), None, "nobody asked for more");
+    assert_eq!(said(&["--max-connections", "8"]), None);
+    assert_eq!(said(&["--max-connections", "1000", "--model", "process"]), None);
+}
+
+#[test]
 fn completions_and_the_manual_are_whole() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let output = run(&["--print-completions", shell]);
