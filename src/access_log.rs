@@ -32,7 +32,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub use format::LogFormat;
 
-use crate::http::{HttpDate, Method, Request};
+use crate::http::{HttpDate, Request};
 use crate::service::{Peer, Response};
 
 /// The buffer is written when it holds this much, even if the loop is busy.
@@ -145,16 +145,17 @@ impl AccessLog {
         self.format.push_time(&mut self.time, date);
     }
 
-    /// Records an answer. `request` is `None` if what came could not be read. Where the body is yet to be sent, the
-    /// line is handed back, to be given to [`AccessLog::finish`] with the octets that really went.
+    /// Records an answer. `request` is `None` if what came could not be read; `head_only` says that it was HEAD all the
+    /// same. Where the body is yet to be sent, the line is handed back, to be given to [`AccessLog::finish`] with the
+    /// octets that really went.
     pub fn record(
         &mut self,
         peer: &Peer,
         request: Option<&Request<'_>>,
+        head_only: bool,
         response: &Response,
     ) -> Option<PendingLine> {
-        let no_body =
-            response.status.forbids_body() || request.is_some_and(|request| request.method == Method::Head);
+        let no_body = head_only || response.status.forbids_body();
         let length = if no_body { 0 } else { response.content.len() };
         if length > crate::http::INLINE_MAX {
             let mut text = Vec::with_capacity(256);

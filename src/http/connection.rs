@@ -472,6 +472,11 @@ impl Connection {
         self.phase
     }
 
+    /// Whether what [`Connection::next_request`] gave, request or error, is answered without a body.
+    pub const fn is_head_only(&self) -> bool {
+        self.head_only
+    }
+
     /// Whether closing may follow the last answer at once: the peer has seen our end coming, sent no body, and
     /// nothing more of it is here. Otherwise unread octets in the kernel would turn the close into a reset.
     pub fn may_close_at_once(&self) -> bool {

@@ -9,7 +9,8 @@ use super::stream::{Interest, Stream, Transport};
 use super::worker::Worker;
 use crate::access_log::PendingLine;
 use crate::http::{
-    CloseReason, Connection, HeaderStorage, INLINE_MAX, Payload, Phase, ResponseHead, Transmit, Wants,
+    CloseReason, Connection, HeaderStorage, INLINE_MAX, Method, Payload, Phase, ResponseHead,
+    Transmit, Wants,
 };
 use crate::service::{Content, Context, Peer, Response};
 
@@ -221,7 +222,7 @@ impl<S: Transport> Client<S> {
         loop {
             let mut storage = HeaderStorage::new();
             let Some(next) = self.conn.next_request(&mut storage, &mut worker.spare, now) else { break };
-            let response = match &next {
+            let response = match next {
                 Ok(request) => {
                     let context = Context {
                         now,
@@ -230,14 +231,23 @@ impl<S: Transport> Client<S> {
                         peer: &self.peer,
                         batch: worker.batch,
                     };
-                    let Some(response) = worker.service.respond(request, &context) else { break };
+                    let Some(response) = worker.service.respond(&request, &context) else { break };
+                    if worker.log.is_on() {
+                        let head_only = request.method == Method::Head;
+                        let line = worker.log.record(&self.peer, Some(&request), head_only, &response);
+                        self.line = line.map(Box::new);
+                    }
                     response
                 }
-                Err(error) => worker.service.refuse(error.status(), error.explain()),
+                Err(error) => {
+                    let response = worker.service.refuse(error.status(), error.explain());
+                    if worker.log.is_on() {
+                        let line = worker.log.record(&self.peer, None, self.conn.is_head_only(), &response);
+                        self.line = line.map(Box::new);
+                    }
+                    response
+                }
             };
-            if worker.log.is_on() {
-                self.line = worker.log.record(&self.peer, next.as_ref().ok(), &response).map(Box::new);
-            }
             self.respond(response, worker, now);
             answered += 1;
         }

@@ -59,6 +59,27 @@ fn the_common_format_ends_with_the_bytes() {
 }
 
 #[test]
+fn the_bytes_are_those_that_were_sent() {
+    let folder = folder();
+    let server = Started::new(folder.path(), &["-p", "0", "--log-format", "clf"]);
+    let mut sent = Vec::new();
+    for line in
+        ["HEAD / HTTP/1.1", "HEAD  / HTTP/1.1", "HEAD /%zz HTTP/1.1", "GET  / HTTP/1.1", "GET / HTTP/1.1"]
+    {
+        let mut socket = server.connect();
+        socket.write_all(format!("{line}\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).unwrap();
+        sent.push(text(&answer).split_once("\r\n\r\n").unwrap().1.len());
+    }
+    assert!(sent[..3] == [0; 3] && sent[3] > 0 && sent[4] > 0, "{sent:?}");
+    let (_, stdout, _) = server.stop();
+    let logged: Vec<usize> =
+        stdout.lines().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap_or(0)).collect();
+    assert_eq!(logged, sent, "{stdout}");
+}
+
+#[test]
 fn a_log_file_is_appended_to_and_opened_again_on_sighup() {
     let folder = folder();
     let place = tempfile::tempdir().unwrap();
