@@ -143,6 +143,14 @@ pub struct Request<'a> {
     pub headers: Headers<'a>,
 }
 
+impl Request<'_> {
+    /// Whether it asks for an https resource, which is not to be had in the clear (RFC 9110 §7.4).
+    pub fn is_for_tls(&self) -> bool {
+        !self.raw_target.starts_with('/')
+            && self.raw_target.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
+    }
+}
+
 /// Where a request's body ends (RFC 9112 §6.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Body {

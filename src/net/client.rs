@@ -9,7 +9,7 @@ use super::stream::{Interest, Stream, Transport};
 use super::worker::Worker;
 use crate::access_log::PendingLine;
 use crate::http::{
-    CloseReason, Connection, HeaderStorage, INLINE_MAX, Method, Payload, Phase, ResponseHead,
+    CloseReason, Connection, HeaderStorage, INLINE_MAX, Method, Payload, Phase, ResponseHead, Status,
     Transmit, Wants,
 };
 use crate::service::{Content, Context, Peer, Response};
@@ -231,7 +231,12 @@ impl<S: Transport> Client<S> {
                         peer: &self.peer,
                         batch: worker.batch,
                     };
-                    let Some(response) = worker.service.respond(&request, &context) else { break };
+                    let response = if request.is_for_tls() && self.stream.is_in_the_clear() {
+                        Some(worker.service.refuse(Status::MISDIRECTED_REQUEST, "This is HTTP, not HTTPS."))
+                    } else {
+                        worker.service.respond(&request, &context)
+                    };
+                    let Some(response) = response else { break };
                     if worker.log.is_on() {
                         let head_only = request.method == Method::Head;
                         let line = worker.log.record(&self.peer, Some(&request), head_only, &response);

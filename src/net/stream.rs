@@ -62,6 +62,11 @@ pub trait Transport: Read + Write {
         false
     }
 
+    /// Whether everybody on the way can read what is said.
+    fn is_in_the_clear(&self) -> bool {
+        false
+    }
+
     /// Whether the transport has something of its own to send, besides what it was given to write.
     fn has_output(&self) -> bool {
         false
@@ -200,6 +205,11 @@ impl Transport for Stream {
     #[inline]
     fn is_handshaking(&self) -> bool {
         matches!(self, Self::Tls(session) if session.is_handshaking())
+    }
+
+    /// Whoever opens a Unix socket is on this machine, most often a proxy that has spoken TLS already.
+    fn is_in_the_clear(&self) -> bool {
+        matches!(self, Self::Tcp(_))
     }
 
     #[inline]

@@ -238,3 +238,28 @@ fn a_unix_socket_beside_tls_stays_plain() {
     assert_eq!(ask(&mut std::os::unix::net::UnixStream::connect(&path).unwrap(), "/", "").status, 200);
     assert_eq!(ask(&mut certificate.connect(&server).unwrap(), "/", "").status, 200);
 }
+
+#[test]
+fn an_https_resource_is_not_given_away_in_the_clear() {
+    let folder = folder();
+    let path = folder.path().join("socket");
+    let unix = format!("unix:{}", path.display());
+    let plain = Started::new(folder.path(), &["-q", "-p", "0", "-b", "127.0.0.1", "-b", &unix]);
+    let mut socket = plain.connect();
+    for (target, status) in
+        [("https://x/", 421), ("HTTPS://x/", 421), ("http://x/", 200), ("/https://x/", 404)]
+    {
+        write!(socket, "GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = [0; 4096];
+        let n = socket.read(&mut answer).unwrap();
+        assert!(
+            text(&answer[..n]).starts_with(&format!("HTTP/1.1 {status} ")),
+            "{target}: the connection is kept"
+        );
+    }
+    let mut proxy = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    assert_eq!(ask(&mut proxy, "https://x/", "").status, 200);
+    let certificate = Certificate::new();
+    let server = certificate.serve(&folder, &["-q"]);
+    assert_eq!(ask(&mut certificate.connect(&server).unwrap(), "https://x/", "").status, 200);
+}
