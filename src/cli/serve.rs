@@ -193,9 +193,11 @@ impl Args {
         if doors.is_empty() && (listener.is_empty() || flags.port.is_some()) {
             doors.push(Bind::Ip(DEFAULT_ADDRESS.ip(), None));
         }
-        for door in doors {
-            let options = BindOptions { reuse_port: flags.reuse_port, mode: door.mode() };
-            listener.add(&door.address(flags.port()), &options)?;
+        let addresses: Vec<_> = doors.iter().map(|door| door.address(flags.port())).collect();
+        for (door, address) in doors.iter().zip(&addresses) {
+            let only_v6 = address.is_beside_ipv4(&addresses);
+            listener
+                .add(address, &BindOptions { reuse_port: flags.reuse_port, only_v6, mode: door.mode() })?;
         }
         if let (Some(certificates), Some(key)) = (&flags.tls_cert, &flags.tls_key) {
             listener.set_tls(Tls::load(certificates, key)?);

@@ -39,10 +39,23 @@ const UNSENT_BYTES: u32 = 256 * 1024;
 /// Where to listen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Address {
-    /// An IP address and port; port 0 lets the kernel choose. `::` accepts IPv4 as well.
+    /// An IP address and port; port 0 lets the kernel choose. `::` accepts IPv4 as well, unless
+    /// [`BindOptions::only_v6`] says otherwise.
     Ip(SocketAddr),
     /// The path of a Unix socket.
     Unix(PathBuf),
+}
+
+impl Address {
+    /// Whether another of these addresses accepts IPv4 on the same port: then `::` must not, or one of the two could
+    /// not be had.
+    pub fn is_beside_ipv4(&self, all: &[Self]) -> bool {
+        let Self::Ip(own) = self else { return false };
+        own.is_ipv6()
+            && all
+                .iter()
+                .any(|other| matches!(other, Self::Ip(ip) if ip.is_ipv4() && ip.port() == own.port()))
+    }
 }
 
 impl std::fmt::Display for Address {
@@ -94,6 +107,8 @@ pub struct BindOptions {
     /// Lets other processes that say so too listen on the same address; the kernel shares newcomers out among them
     /// (socket(7), `SO_REUSEPORT`).
     pub reuse_port: bool,
+    /// `::` accepts IPv6 alone.
+    pub only_v6: bool,
     /// The permissions of a Unix socket's file; without it, the umask decides. Whoever may write may connect.
     pub mode: Option<u32>,
 }
@@ -130,7 +145,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 impl Door {
     pub(super) fn bind(address: &Address, options: &BindOptions) -> Result<Self, BindError> {
         match address {
-            Address::Ip(ip) => bind_ip(*ip, options.reuse_port).map(Self::Tcp),
+            Address::Ip(ip) => bind_ip(*ip, options).map(Self::Tcp),
             Address::Unix(path) => bind_unix(path, options.mode),
         }
         .map_err(|source| BindError { address: address.clone(), source })
@@ -199,15 +214,15 @@ impl Drop for Door {
     }
 }
 
-fn bind_ip(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+fn bind_ip(address: SocketAddr, options: &BindOptions) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // Dual stack for `::`, whatever net.ipv6.bindv6only says.
-        socket.set_only_v6(!address.ip().is_unspecified())?;
+        socket.set_only_v6(options.only_v6 || !address.ip().is_unspecified())?;
     }
     // Judged at bind(2), so it must come first: otherwise a restart fails while old connections are in TIME_WAIT.
     socket.set_reuse_address(true)?;
-    if reuse_port {
+    if options.reuse_port {
         socket.set_reuse_port(true)?;
     }
     set_inherited(&socket)?;

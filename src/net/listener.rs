@@ -70,7 +70,8 @@ impl Listener {
     pub fn bind(addresses: &[Address]) -> Result<Self, BindError> {
         let mut listener = Self::default();
         for address in addresses {
-            listener.add(address, &BindOptions::default())?;
+            let only_v6 = address.is_beside_ipv4(addresses);
+            listener.add(address, &BindOptions { only_v6, ..BindOptions::default() })?;
         }
         Ok(listener)
     }

@@ -44,6 +44,38 @@ fn several_addresses_are_served_at_once() {
 }
 
 #[test]
+fn both_families_may_be_named_for_one_port() {
+    if !crate::common::has_ipv6() {
+        return;
+    }
+    let folder = folder();
+    for addresses in [["0.0.0.0", "::"], ["::", "0.0.0.0"], ["::", "127.0.0.1"]] {
+        // A port that was free a moment ago; somebody else may have taken it meanwhile.
+        let server = (0..20).find_map(|_| {
+            let port = TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port().to_string();
+            let [one, other] = addresses;
+            let mut command = Command::new(BINARY);
+            command.arg(folder.path()).args(["-q", "-p", &port, "-b", one, "-b", other]);
+            let mut probe = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut stderr = std::io::BufReader::new(probe.stderr.take().unwrap());
+            let mut banner = String::new();
+            while !banner.contains("\nsweep ") {
+                if std::io::BufRead::read_line(&mut stderr, &mut banner).unwrap() == 0 {
+                    probe.wait().unwrap();
+                    return None;
+                }
+            }
+            Some(Started { child: probe, stderr, banner })
+        });
+        let server = server.unwrap_or_else(|| panic!("{addresses:?} cannot be had together"));
+        for host in ["127.0.0.1", "::1"] {
+            let mut socket = std::net::TcpStream::connect((host, server.port())).unwrap();
+            assert_eq!(ask(&mut socket, "/", "").status, 200, "{host} of {addresses:?}");
+        }
+    }
+}
+
+#[test]
 fn a_unix_socket_left_behind_by_a_killed_server_is_no_obstacle() {
     let folder = folder();
     let path = folder.path().join("socket");
