@@ -94,8 +94,9 @@ enum Gzip {
 }
 
 /// The compressed files beside a file. They are looked for when a client first accepts one. One fstatat of the
-/// *directory* tells that none appeared or vanished, one of the neighbour that is sent tells that it is still
-/// the one that was read: three system calls an answer instead of one, and only for clients that accept codings.
+/// *directory* tells that none appeared or vanished, one of each neighbour that was found tells that it is still
+/// the one that was read, for the next client of the batch may get another: two system calls more than for the file
+/// alone, or up to four, and only for clients that accept codings.
 ///
 /// A neighbour older than the file itself is stale and left alone until it is touched. What changes without the
 /// directory changing (the target of a link, permissions) is seen within [`RESOLVE_AGAIN`].
@@ -216,7 +217,7 @@ impl Entry {
         }
         let mut at_hand = [false; 3];
         if config.options.precompressed {
-            self.refresh_neighbours(accepted, root, watch, config, context);
+            self.refresh_neighbours(root, watch, config, context);
             at_hand = self.neighbour_codings();
         }
         let [_, _, gzip_neighbour] = at_hand;
@@ -241,16 +242,8 @@ impl Entry {
             .map(|coding| self.neighbour(coding).is_some_and(|neighbour| neighbour.representation.is_some()))
     }
 
-    fn refresh_neighbours(
-        &mut self,
-        accepted: &Accepted,
-        root: &Root,
-        watch: &mut Watch,
-        config: &Config,
-        context: &Context<'_>,
-    ) {
-        let current =
-            self.neighbours.as_mut().is_some_and(|known| known.is_current(accepted, root, watch, context));
+    fn refresh_neighbours(&mut self, root: &Root, watch: &mut Watch, config: &Config, context: &Context<'_>) {
+        let current = self.neighbours.as_mut().is_some_and(|known| known.is_current(root, watch, context));
         if !current {
             self.neighbours = self.look_for_neighbours(root, config, context);
             if let Some(neighbours) = self.neighbours.as_mut().filter(|_| self.watched.is_some()) {
@@ -350,25 +343,14 @@ impl Entry {
 }
 
 impl Neighbours {
-    fn is_current(
-        &mut self,
-        accepted: &Accepted,
-        root: &Root,
-        watch: &mut Watch,
-        context: &Context<'_>,
-    ) -> bool {
+    fn is_current(&mut self, root: &Root, watch: &mut Watch, context: &Context<'_>) -> bool {
         if self.checked.batch == context.batch {
             return true;
         }
         if self.checked.is_due(context) {
             return false;
         }
-        let unchanged = is_untold(self.watched.first(), watch, context)
-            || self.settled
-                && root.recognise(&self.directory) == Ok(self.identity)
-                && self.concerned(accepted).all(|neighbour| {
-                    neighbour.settled && root.recognise(&neighbour.c_name) == Ok(neighbour.identity)
-                });
+        let unchanged = is_untold(self.watched.first(), watch, context) || self.is_unchanged(root);
         if unchanged {
             self.checked.batch = context.batch;
         }
@@ -381,24 +363,16 @@ impl Neighbours {
         let names = self.found.iter().flatten().map(|neighbour| neighbour.name.as_str());
         let watched: Option<Vec<_>> =
             std::iter::once(directory).chain(names).map(|name| watch.hold(root, name, context)).collect();
-        let unchanged = self.settled
+        self.watched = watched.filter(|_| self.is_unchanged(root)).unwrap_or_default();
+    }
+
+    /// All of them, whatever this client accepts.
+    fn is_unchanged(&self, root: &Root) -> bool {
+        self.settled
             && root.recognise(&self.directory) == Ok(self.identity)
             && self.found.iter().flatten().all(|neighbour| {
                 neighbour.settled && root.recognise(&neighbour.c_name) == Ok(neighbour.identity)
-            });
-        self.watched = watched.filter(|_| unchanged).unwrap_or_default();
-    }
-
-    /// The neighbour that would be sent, and the stale ones that would be if they were touched.
-    fn concerned(&self, accepted: &Accepted) -> impl Iterator<Item = &Neighbour> {
-        let usable = |neighbour: &Neighbour| neighbour.representation.is_some();
-        let chosen =
-            accepted.choose(self.found.each_ref().map(|neighbour| neighbour.as_ref().is_some_and(usable)));
-        Coding::ALL.into_iter().zip(&self.found).filter_map(move |(coding, neighbour)| {
-            neighbour.as_ref().filter(|neighbour| {
-                chosen == Some(coding) || (!usable(neighbour) && accepted.accepts(coding))
             })
-        })
     }
 }
 

@@ -95,11 +95,6 @@ impl Accepted {
         }
         best.map(|(coding, _)| coding)
     }
-
-    /// Whether the client accepts this coding.
-    pub(super) fn accepts(&self, coding: Coding) -> bool {
-        self.choose(Coding::ALL.map(|other| other == coding)).is_some()
-    }
 }
 
 /// `q=0.5` in thousandths (RFC 9110 §12.4.2): at most three decimals, at most 1.

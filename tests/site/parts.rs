@@ -259,6 +259,30 @@ fn neighbours_that_come_go_change_or_grow_stale_are_noticed_at_once() {
     assert_eq!(ask(&mut folder), "edited");
 }
 
+/// The first of a batch that arrives after a change may be a client that gets another coding than what has changed.
+#[test]
+fn a_neighbour_is_looked_at_though_the_first_of_the_batch_gets_another_coding() {
+    for watched in [false, true] {
+        let mut folder = Folder::new();
+        folder.write("f.txt", "plain");
+        folder.write("f.txt.gz", "gz");
+        folder.write_settled("f.txt.br", "old");
+        let (gzip, brotli) = ([("Accept-Encoding", "gzip")], [("Accept-Encoding", "br")]);
+        if watched {
+            for _ in 0..3 {
+                folder.ask("GET", "/f.txt", &brotli);
+                folder.later(std::time::Duration::from_secs(1));
+            }
+        }
+        assert_eq!(folder.ask("GET", "/f.txt", &brotli).text(), "old");
+        assert_eq!(folder.ask("GET", "/f.txt", &gzip).text(), "gz");
+        // In place: the folder does not change.
+        folder.write("f.txt.br", "new");
+        assert_eq!(folder.ask("GET", "/f.txt", &gzip).text(), "gz");
+        assert_eq!(folder.ask_again("GET", "/f.txt", &brotli).text(), "new", "watched: {watched}");
+    }
+}
+
 pub(super) fn gunzip(octets: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(octets), &mut out).unwrap();
