@@ -321,6 +321,9 @@ fn without_descriptors_it_waits_says_so_once_and_serves_on() {
     let folder = folder();
     let server = Running::start(folder.path(), &["-q", "--idle", "park"]);
     crate::common::limit_descriptors(server.pid(), 32);
+    // A file that is older than two ticks of the clock stays in memory.
+    std::thread::sleep(Duration::from_millis(50));
+    curl(&[&server.url("/")]);
     let mut sockets: Vec<_> = (0..60).map(|_| server.connect()).collect();
     for socket in &mut sockets {
         socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
@@ -335,6 +338,14 @@ fn without_descriptors_it_waits_says_so_once_and_serves_on() {
         })
         .count();
     assert!((10..50).contains(&inside), "{inside} of 60 inside with 32 descriptors");
+    // What is in memory is sent from there, though once a second it cannot be resolved again.
+    sockets[0].set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    for _ in 0..150 {
+        sockets[0].write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let n = (&sockets[0]).read(&mut piece).unwrap();
+        assert!(piece[..n].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&piece[..n]));
+        std::thread::sleep(Duration::from_millis(10));
+    }
     // They leave: the queue moves on, and every single one is served.
     for mut socket in sockets.split_off(inside) {
         sockets.clear();

@@ -191,6 +191,8 @@ impl Entry {
         if due {
             match root.look(&self.name) {
                 Ok((_, identity)) if identity == self.identity => self.checked.resolved = context.now,
+                // It was recognised just now; to resolve it waits until there is a descriptor.
+                Err(Fault::Exhausted(_)) => {}
                 _ => return false,
             }
         }
