@@ -20,7 +20,6 @@
 use std::ffi::CString;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -30,14 +29,11 @@ use super::config::Config;
 use super::mime::Media;
 use super::negotiation::{Accepted, Coding};
 use super::representation::{Description, Representation};
-use super::root::{Fault, Identity, Root, c_name};
+use super::root::{Fault, Identity, RESOLVE_AGAIN, Root, c_name};
 use super::source::{Source, unix_nanos};
 use super::watch::{Watch, Watched};
 use crate::service::{Content, Context};
 
-/// How long a name that keeps leading to the same file is not resolved beneath the root again. Once a second
-/// costs nothing even if every file is asked for all the time.
-pub(super) const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
 /// Smallest file that is compressed here: below this an answer fits into one packet either way.
 const COMPRESS_MIN: u64 = 1024;
 /// Largest file that is compressed here. The loop stands still meanwhile: at about 50 MB/s, 5 ms, once per

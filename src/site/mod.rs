@@ -99,7 +99,7 @@ impl Site {
         Ok(Self { root, watch, config, cache, name: Vec::new(), complained: 0 })
     }
 
-    /// The folder's real path.
+    /// The real path of the folder that is served, as it was when it was opened.
     pub fn path(&self) -> &Path {
         self.root.path()
     }
@@ -146,6 +146,10 @@ impl Site {
         request: &Request<'_>,
         context: &Context<'_>,
     ) -> Response {
+        if self.root.follow(context.now) {
+            // With the entries go their watches.
+            self.cache = Cache::new(self.config.options.cache);
+        }
         let mut name = std::mem::take(&mut self.name);
         let response = match path::decode(path, self.config.options.hidden, &mut name) {
             Ok(()) => self.serve(&name, query, request, context),

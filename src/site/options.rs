@@ -7,7 +7,8 @@ use std::path::PathBuf;
 /// Everything that can be chosen. Plain data; [`super::Site::open`] checks it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The folder to serve.
+    /// The folder to serve. Should another take its place (built anew, or a link switched), that one is served within
+    /// a second.
     pub root: PathBuf,
     /// What a directory answers with, the first that exists. Default: `index.html`.
     pub index: Vec<String>,

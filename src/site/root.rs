@@ -10,11 +10,16 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
+
+/// How long a name that keeps leading to the same file is not resolved beneath the root again, and the root not by its
+/// own name. Once a second costs nothing even if every file is asked for all the time.
+pub(super) const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Which version of which file a name led to. Two equal identities are the same octets, if the file was not
 /// changed within the clock tick in which it was looked at: see [`Identity::is_settled`].
@@ -135,21 +140,78 @@ impl From<Errno> for Fault {
     }
 }
 
-/// The root folder, held open: renaming it does not matter, replacing it does.
+/// The root folder, held open: renaming it alone does not matter, another one in its place is served within
+/// [`RESOLVE_AGAIN`].
 #[derive(Debug)]
 pub(super) struct Root {
     dir: Dir,
+    /// As the operator named it, but absolute. Any link on the way may be switched later.
+    asked: PathBuf,
     /// Its real path when it was opened, for absolute links that come back in.
     path: PathBuf,
     follow_symlinks: bool,
+    /// When it was last seen whether it still is what the operator named.
+    followed: Option<Instant>,
+    /// Whether it was said that nothing can be opened there any more.
+    lost: bool,
 }
 
 impl Root {
     /// Opens the folder, however its own path is linked.
     pub(super) fn open(path: &Path, follow_symlinks: bool) -> io::Result<Self> {
-        let path = path.canonicalize()?;
+        let asked = std::path::absolute(path)?;
+        let path = asked.canonicalize()?;
         let dir = Dir::open_ambient_dir(&path, ambient_authority())?;
-        Ok(Self { dir, path, follow_symlinks })
+        Ok(Self { dir, asked, path, follow_symlinks, followed: None, lost: false })
+    }
+
+    /// Goes over to the folder that stands where the operator said, if that is another one by now: it was built
+    /// anew, or a link was switched. True if it is; then nothing that was read before counts. Looks once in
+    /// [`RESOLVE_AGAIN`].
+    #[inline]
+    pub(super) fn follow(&mut self, now: Instant) -> bool {
+        if self.followed.is_some_and(|then| now.saturating_duration_since(then) < RESOLVE_AGAIN) {
+            return false;
+        }
+        self.followed = Some(now);
+        self.replace()
+    }
+
+    #[cold]
+    fn replace(&mut self) -> bool {
+        match self.successor() {
+            Ok(None) => self.lost = false,
+            Ok(Some(next)) => {
+                // A deployment is no cause for concern, the end of one that was told of is worth as much as it was.
+                let level = if self.lost { log::Level::Warn } else { log::Level::Info };
+                log::log!(
+                    level,
+                    "{} is another folder now: serving {}",
+                    next.asked.display(),
+                    next.path.display()
+                );
+                *self = Self { followed: self.followed, ..next };
+                return true;
+            }
+            Err(error) if !self.lost => {
+                self.lost = true;
+                log::warn!(
+                    "cannot open {} any more: {error}; what was there is served until something is (said once)",
+                    self.asked.display()
+                );
+            }
+            Err(_) => {}
+        }
+        false
+    }
+
+    /// `None`: it is the one that is held. As long as it is, no other gets its inode.
+    fn successor(&self) -> io::Result<Option<Self>> {
+        let (held, found) = (rustix::fs::fstat(&self.dir)?, rustix::fs::stat(&self.asked)?);
+        if (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino) {
+            return Ok(None);
+        }
+        Self::open(&self.asked, self.follow_symlinks).map(Some)
     }
 
     /// Its real path.

@@ -12,7 +12,7 @@
 //! on, and on other systems than Linux.
 //!
 //! inotify does not tell of writes through a shared memory map or by io_submit(2) before the file is closed, nor of
-//! what is mounted over a folder. Such a change is seen within [`RESOLVE_AGAIN`](super::entry::RESOLVE_AGAIN).
+//! what is mounted over a folder. Such a change is seen within [`RESOLVE_AGAIN`](super::root::RESOLVE_AGAIN).
 
 use std::sync::Arc;
 

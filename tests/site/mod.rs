@@ -5,6 +5,7 @@ mod cache;
 mod files;
 mod listing;
 mod parts;
+mod root;
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -40,6 +41,13 @@ impl Folder {
         choose(&mut options);
         let site = Site::open(options).unwrap();
         Self { outside, site, batch: 0, now: Instant::now() }
+    }
+
+    /// Another site over the same folder, or over what the options say.
+    pub(crate) fn reopen(&mut self, choose: impl FnOnce(&mut Options)) {
+        let mut options = Options::new(self.outside.path().join("root"));
+        choose(&mut options);
+        self.site = Site::open(options).unwrap();
     }
 
     /// A path in the root.
