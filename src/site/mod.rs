@@ -28,6 +28,7 @@
     )
 )]
 
+mod absent;
 mod accounts;
 mod auth;
 mod cache;
@@ -54,7 +55,6 @@ use config::Config;
 use entry::Entry;
 use negotiation::Accepted;
 use range::Selection;
-use representation::Representation;
 use root::{Fault, Kind, Root};
 use watch::Watch;
 
@@ -62,13 +62,11 @@ pub use accounts::{AccountError, Accounts};
 pub use auth::Auth;
 pub use options::{CacheLimits, Options, SiteError};
 
-use crate::http::{Headers, Method, Request, Status, Target, list_members};
+use crate::http::{Headers, Method, Request, Status, Target};
 use crate::service::{Content, Context, Response, Service};
 
 /// What every file here has, and nothing else does.
 const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
-/// The page that answers for what does not exist, if the root has it.
-const NOT_FOUND_PAGE: &str = "404.html";
 
 /// A folder, served.
 pub struct Site {
@@ -264,28 +262,6 @@ impl Site {
         pages::error(&self.config, Status::MOVED_PERMANENTLY, &why, &field)
     }
 
-    /// 404, or what stands in for it. `name` is `None` if the path could not even be a name here.
-    fn not_found(&mut self, name: Option<&[u8]>, request: &Request<'_>, context: &Context<'_>) -> Response {
-        if self.config.options.spa
-            && name.is_some_and(|name| is_page(name, request.headers))
-            && let Ok(response) = self.with_entry(b"", context, |entry, root, watch, config| {
-                negotiated(entry, request, root, watch, config, context)
-            })
-        {
-            return response;
-        }
-        let page = self.with_entry(NOT_FOUND_PAGE.as_bytes(), context, |entry, _, _, config| {
-            let Representation { content, content_type, .. } = entry.plain();
-            let fields = format!("Content-Type: {content_type}\r\n{}", config.common);
-            Response {
-                status: Status::NOT_FOUND,
-                fields: fields.into_bytes().into(),
-                content: content.clone(),
-            }
-        });
-        page.unwrap_or_else(|_| self.refuse(Status::NOT_FOUND, "There is nothing at this address."))
-    }
-
     fn fail(&mut self, fault: &Fault, request: &Request<'_>, context: &Context<'_>) -> Response {
         let (status, why, fields, error) = match fault {
             Fault::Absent | Fault::Directory => return self.not_found(None, request, context),
@@ -382,14 +358,4 @@ impl Wishes {
         }
         wishes
     }
-}
-
-/// Whether an address that does not exist may be a page of a program that routes in the browser.
-fn is_page(name: &[u8], headers: Headers<'_>) -> bool {
-    let last = name.rsplit(|&octet| octet == b'/').next().unwrap_or_default();
-    !last.contains(&b'.')
-        || headers.all("accept").flat_map(list_members).any(|member| {
-            let kind = member.split(|&octet| octet == b';').next().unwrap_or_default();
-            kind.trim_ascii().eq_ignore_ascii_case(b"text/html")
-        })
 }

@@ -1,4 +1,4 @@
-//! Which content coding a client gets (RFC 9110 §12.5.3).
+//! Which content coding a client gets (RFC 9110 §12.5.3), and which media types it names (§12.5.1).
 
 use crate::http::{Headers, list_members};
 
@@ -95,6 +95,21 @@ impl Accepted {
         }
         best.map(|(coding, _)| coding)
     }
+}
+
+/// How much a client would like a media type that it names in Accept, in thousandths; 0 if it does not name it, or
+/// only to refuse it (RFC 9110 §12.5.1). What makes no sense is left out here too.
+pub(super) fn media_weight(headers: Headers<'_>, wanted: &[u8]) -> u16 {
+    let weights = headers.all("accept").flat_map(list_members).filter_map(|member| {
+        let mut parts = member.split(|&octet| octet == b';').map(<[u8]>::trim_ascii);
+        if !parts.next()?.eq_ignore_ascii_case(wanted) {
+            return None;
+        }
+        // The type's own parameters may come before it.
+        let parameter = parts.find(|part| part.starts_with(b"q=") || part.starts_with(b"Q="));
+        parameter.map_or(Some(1000), weight)
+    });
+    weights.max().unwrap_or(0)
 }
 
 /// `q=0.5` in thousandths (RFC 9110 §12.4.2): at most three decimals, at most 1.

@@ -262,35 +262,6 @@ fn error_pages_escape_what_they_quote() {
 }
 
 #[test]
-fn a_page_of_ones_own_answers_for_what_is_missing() {
-    let mut folder = Folder::new();
-    folder.write("404.html", "lost?");
-    for target in ["/missing", "/missing/deep/", "/.hidden", "/a//b"] {
-        let answer = folder.get(target);
-        assert_eq!((answer.status(), answer.text().as_str()), (404, "lost?"), "{target}");
-        assert_eq!(answer.field("content-type").unwrap(), "text/html; charset=utf-8");
-        assert_eq!(answer.field("etag"), None);
-    }
-    // It has no validators, so nothing can make it a 304.
-    assert_eq!(folder.ask("GET", "/missing", &[("If-None-Match", "*")]).status(), 404);
-    assert_eq!(folder.get("/404.html").status(), 200);
-}
-
-#[test]
-fn a_single_page_program_gets_its_addresses_and_missing_scripts_stay_missing() {
-    let mut folder = Folder::with(|options| options.spa = true);
-    folder.write("index.html", "app");
-    folder.write("real.txt", "real");
-    let html = [("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")];
-    assert_eq!(folder.get("/users/7").text(), "app");
-    assert_eq!(folder.get("/users/7").status(), 200);
-    assert_eq!(folder.get("/real.txt").text(), "real");
-    assert_eq!(folder.get("/missing.js").status(), 404);
-    assert_eq!(folder.ask("GET", "/users/john.doe", &html).text(), "app");
-    assert_eq!(folder.get("/%zz").status(), 400);
-}
-
-#[test]
 fn extra_fields_go_with_every_answer() {
     let mut folder = Folder::with(|options| {
         options.headers = vec!["X-One: 1".into(), "Referrer-Policy: no-referrer".into()];

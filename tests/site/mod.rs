@@ -1,5 +1,6 @@
 //! The content: requests put straight to a `Site` over a folder made for the test; no socket.
 
+mod absent;
 mod auth;
 mod cache;
 mod files;
