@@ -169,7 +169,8 @@ impl Site {
             negotiated(entry, request, root, watch, config, context)
         }) {
             Ok(response) => response,
-            Err(Miss::Slash) => self.add_slash(name, query),
+            Err(Miss::Slash) if self.may_be_told(name, context) => self.add_slash(name, query),
+            Err(Miss::Slash) => self.not_found(Some(name), request, context),
             Err(Miss::Directory) => self.list(name, query, request, context),
             Err(Miss::Fault(Fault::Absent | Fault::Directory)) => {
                 self.not_found(Some(name), request, context)
@@ -245,6 +246,15 @@ impl Site {
             Ok(response) => response,
             Err(fault) => self.fail(&fault, request, context),
         }
+    }
+
+    /// Whether it may be told that this is a directory: with listings off, one without an index is as good as absent.
+    fn may_be_told(&mut self, name: &[u8], context: &Context<'_>) -> bool {
+        if self.config.options.listing {
+            return true;
+        }
+        let found = self.with_entry(&[name, b"/"].concat(), context, |_, _, _, _| ());
+        !matches!(found, Err(Miss::Directory | Miss::Fault(Fault::Absent | Fault::Directory)))
     }
 
     /// 301 to the same address with a slash, so that the page's relative links mean what they say.

@@ -111,8 +111,12 @@ fn a_listing_that_was_cut_says_so() {
 fn without_listings_a_directory_does_not_exist() {
     let mut folder = Folder::with(|options| options.listing = false);
     folder.write("dir/x", "x");
+    folder.write("page/index.html", "x");
     assert_eq!(folder.get("/dir/").status(), 404);
     assert_eq!(folder.get("/").status(), 404);
+    // Nor without its slash; but one that has an index does.
+    assert_eq!(folder.get("/dir").status(), 404);
+    assert_eq!(folder.get("/page").field("location").as_deref(), Some("/page/"));
     assert_eq!(folder.get("/dir/x").status(), 200);
 }
 
