@@ -54,6 +54,7 @@ use conditional::Verdict;
 use config::Config;
 use entry::Entry;
 use negotiation::Accepted;
+use path::PathError;
 use range::Selection;
 use root::{Fault, Kind, Root};
 use watch::Watch;
@@ -151,7 +152,14 @@ impl Site {
         let mut name = std::mem::take(&mut self.name);
         let response = match path::decode(path, self.config.options.hidden, &mut name) {
             Ok(()) => self.serve(&name, query, request, context),
-            Err(error) if error.is_absent() => self.not_found(None, request, context),
+            // What can be no name here may be one to a program that routes in the browser.
+            Err(PathError::EmptySegment | PathError::TooLong) => {
+                self.not_found(Some(&name), request, context)
+            }
+            Err(PathError::EncodedSlash) if self.config.options.spa => {
+                self.not_found(Some(&name), request, context)
+            }
+            Err(PathError::Hidden) => self.not_found(None, request, context),
             Err(error) => self.refuse(Status::BAD_REQUEST, &error.to_string()),
         };
         self.name = name;

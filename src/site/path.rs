@@ -18,8 +18,10 @@ pub(super) enum PathError {
     BadEscape,
     /// NUL or another control octet.
     Control,
-    /// A slash or backslash that hides in a segment: `%2f`, `\`, `%5c`.
+    /// A backslash, `\` or `%5c`: to some systems a slash.
     Separator,
+    /// A slash that hides in a segment, `%2f`: no file's name has one.
+    EncodedSlash,
     /// `.` or `..`: a client resolves these before it asks (RFC 3986 §5.2.4).
     DotSegment,
     /// Not UTF-8 after decoding, overlong forms and surrogates among it.
@@ -32,20 +34,13 @@ pub(super) enum PathError {
     TooLong,
 }
 
-impl PathError {
-    /// Whether the path could have been a name: 404, else 400.
-    pub(super) const fn is_absent(self) -> bool {
-        matches!(self, Self::EmptySegment | Self::Hidden | Self::TooLong)
-    }
-}
-
 impl fmt::Display for PathError {
     /// A sentence for whoever sent the path.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::BadEscape => "The path has a % that is not followed by two hexadecimal digits.",
             Self::Control => "The path has a control character in it.",
-            Self::Separator => "The path has an encoded slash or a backslash in it.",
+            Self::Separator | Self::EncodedSlash => "The path has an encoded slash or a backslash in it.",
             Self::DotSegment => "The path has a \".\" or \"..\" segment in it.",
             Self::NotUtf8 => "The path is not UTF-8 after percent-decoding.",
             Self::EmptySegment | Self::Hidden | Self::TooLong => "There is nothing at this address.",
@@ -56,20 +51,23 @@ impl fmt::Display for PathError {
 /// Decodes `path` (which begins with `/`) into `name`, which is emptied first: the name relative to the root,
 /// without the first slash, with its last one if it had any. `name` is lent so that a request allocates nothing.
 ///
+/// An error other than for an octet leaves all of the path decoded, for whoever can make something of it.
+///
 /// What comes out is UTF-8, has no empty, `.` or `..` segment, no backslash and no control octet, and is relative.
 pub(super) fn decode(path: &str, hidden: bool, name: &mut Vec<u8>) -> Result<(), PathError> {
     name.clear();
     // Anything else would be an absolute form's authority gone astray; the protocol never hands it on.
     let Some(rest) = path.strip_prefix('/') else { return Err(PathError::DotSegment) };
     let mut octets = rest.bytes();
-    let mut ascii = true;
+    let (mut ascii, mut encoded_slash) = (true, false);
     while let Some(octet) = octets.next() {
         let octet = match octet {
             b'%' => match (octets.next().and_then(hex), octets.next().and_then(hex)) {
-                (Some(high), Some(low)) => match high << 4 | low {
-                    b'/' => return Err(PathError::Separator),
-                    octet => octet,
-                },
+                (Some(high), Some(low)) => {
+                    let octet = high << 4 | low;
+                    encoded_slash |= octet == b'/';
+                    octet
+                }
                 _ => return Err(PathError::BadEscape),
             },
             octet => octet,
@@ -88,10 +86,15 @@ pub(super) fn decode(path: &str, hidden: bool, name: &mut Vec<u8>) -> Result<(),
         return Ok(());
     }
     let segments = name.strip_suffix(b"/").unwrap_or(name);
-    for (at, segment) in segments.split(|&octet| octet == b'/').enumerate() {
-        check_segment(segment, at == 0, hidden)?;
+    let mut checks = segments.split(|&octet| octet == b'/').enumerate();
+    let checked = checks.try_for_each(|(at, segment)| check_segment(segment, at == 0, hidden));
+    match checked {
+        // A dot name stays one, however its slashes are written.
+        Ok(()) | Err(PathError::EmptySegment | PathError::TooLong) if encoded_slash => {
+            Err(PathError::EncodedSlash)
+        }
+        checked => checked,
     }
-    Ok(())
 }
 
 fn check_segment(segment: &[u8], first: bool, hidden: bool) -> Result<(), PathError> {
@@ -185,8 +188,11 @@ mod tests {
             ("/.%2E/b", PathError::DotSegment),
             ("/./a", PathError::DotSegment),
             ("/a/.", PathError::DotSegment),
-            ("/..%2fa", PathError::Separator),
-            ("/a%2fb", PathError::Separator),
+            ("/..%2fa", PathError::DotSegment),
+            ("/.git%2fconfig", PathError::Hidden),
+            ("/a%2fb", PathError::EncodedSlash),
+            ("/%2fevil.example", PathError::EncodedSlash),
+            ("/a%2f%00", PathError::Control),
             ("/a%5cb", PathError::Separator),
             ("/..\\a", PathError::Separator),
             ("/a%00", PathError::Control),

@@ -28,7 +28,21 @@ fn a_single_page_program_gets_its_addresses_and_missing_scripts_stay_missing() {
     assert_eq!(folder.get("/real.txt").text(), "real");
     assert_eq!(folder.get("/missing.js").status(), 404);
     assert_eq!(folder.ask("GET", "/users/john.doe", &html).text(), "app");
-    assert_eq!(folder.get("/%zz").status(), 400);
+    // What can be no name here may be one there.
+    for target in [format!("/verify/{}", "x".repeat(300)), "/search//x".into(), "/search/a%2Fb".into()] {
+        assert_eq!(folder.get(&target).text(), "app", "{target}");
+    }
+    for (target, status) in [
+        ("/%zz", 400),
+        ("/a%00", 400),
+        ("/a%2f%00", 400),
+        ("/a\\b", 400),
+        ("/%2e%2e%2fsecret", 400),
+        ("/.env", 404),
+        ("/.git%2fconfig", 404),
+    ] {
+        assert_eq!(folder.ask("GET", target, &html).status(), status, "{target}");
+    }
 }
 
 #[test]
