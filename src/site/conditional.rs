@@ -25,7 +25,7 @@ pub(super) enum Verdict {
 /// Goes through the preconditions of a GET or HEAD in the order of RFC 9110 §13.2.2. Only to be asked if the
 /// answer without them were 200.
 pub(super) fn evaluate(headers: Headers<'_>, validators: Validators<'_>) -> Verdict {
-    let date = |name| headers.get(name).and_then(HttpDate::parse);
+    let date = |name| single(headers, name).and_then(HttpDate::parse);
     // 1 and 2. If-Match compares strongly, for it guards against acting on another version.
     if headers.get("if-match").is_some() {
         if !matches(headers, "if-match", validators, Comparison::Strong) {
@@ -43,6 +43,12 @@ pub(super) fn evaluate(headers: Headers<'_>, validators: Validators<'_>) -> Verd
         return Verdict::NotModified;
     }
     Verdict::Proceed
+}
+
+/// The value of a field that is no list. Two of them are a mistake, and go unheard (RFC 9110 §13.1.3, §13.1.4).
+fn single<'a>(headers: Headers<'a>, name: &str) -> Option<&'a [u8]> {
+    let mut fields = headers.all(name);
+    fields.next().filter(|_| fields.next().is_none())
 }
 
 /// Whether If-Range (RFC 9110 §13.1.5) allows a part: true if it is absent, or names this very version. `now` in
@@ -132,6 +138,9 @@ mod tests {
             (&[("If-Modified-Since", "Sunday, 06-Nov-94 08:49:37 GMT")], NotModified),
             (&[("If-Modified-Since", "Sun Nov  6 08:49:37 1994")], NotModified),
             (&[("If-Modified-Since", "0")], Proceed),
+            // Two dates are none (§13.1.3, §13.1.4).
+            (&[("If-Modified-Since", SAME), ("If-Modified-Since", BEFORE)], Proceed),
+            (&[("If-Unmodified-Since", BEFORE), ("If-Unmodified-Since", SAME)], Proceed),
             // 412 goes before 304.
             (&[("If-Match", "\"b\""), ("If-None-Match", "\"a\"")], Failed),
             (&[("If-Match", "\"a\""), ("If-None-Match", "\"a\"")], NotModified),
