@@ -40,7 +40,7 @@ impl Coding {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Accepted {
     weights: [u16; 3],
-    /// 0 also if it was not named: then any coding that is accepted at all goes before it.
+    /// 0 also if neither it nor `*` was named: then any coding that is accepted at all goes before it.
     identity: u16,
 }
 
@@ -69,8 +69,8 @@ impl Accepted {
             };
             *known = Some(weight);
         }
-        let rest = rest.unwrap_or(0);
-        Self { weights: named.map(|weight| weight.unwrap_or(rest)), identity: identity.unwrap_or(0) }
+        let (identity, rest) = (identity.or(rest).unwrap_or(0), rest.unwrap_or(0));
+        Self { weights: named.map(|weight| weight.unwrap_or(rest)), identity }
     }
 
     /// Whether there is a coding at all that the client would rather have than identity.
@@ -175,6 +175,11 @@ mod tests {
             ("identity;q=1, gzip;q=0.5", all, "identity"),
             ("identity;q=0.5, gzip;q=1", all, "gzip"),
             ("identity, gzip", all, "gzip"),
+            // The star is identity too, if that is not named.
+            ("gzip;q=0.1, *;q=0.5", [false, false, true], "identity"),
+            ("gzip;q=0.1, *;q=0.5", all, "br"),
+            ("gzip;q=0.1, identity;q=0, *;q=0.5", [false, false, true], "gzip"),
+            ("gzip;q=0.1, *;q=0", all, "gzip"),
             ("identity;q=0", all, "identity"),
             ("identity;q=0, gzip;q=0.1", all, "gzip"),
             ("identity;q=0, gzip", [false; 3], "identity"),
