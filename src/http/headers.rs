@@ -77,11 +77,20 @@ impl std::fmt::Debug for Headers<'_> {
 /// The members of a comma-separated list field (RFC 9110 §5.6.1): optional white space trimmed, empty members
 /// left out, commas inside quoted strings kept.
 pub fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    members(value, true)
+}
+
+/// The same of a list of entity tags (RFC 9110 §8.8.3): in one of those a backslash is like any other character.
+pub fn tag_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    members(value, false)
+}
+
+fn members(value: &[u8], escapes: bool) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(value);
     std::iter::from_fn(move || {
         loop {
             let text = rest?;
-            let (member, after) = split_at_comma(text);
+            let (member, after) = split_at_comma(text, escapes);
             rest = after;
             let member = member.trim_ascii();
             if !member.is_empty() {
@@ -91,13 +100,13 @@ pub fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn split_at_comma(text: &[u8]) -> (&[u8], Option<&[u8]>) {
+fn split_at_comma(text: &[u8], escapes: bool) -> (&[u8], Option<&[u8]>) {
     let mut quoted = false;
     let mut escaped = false;
     for (at, &byte) in text.iter().enumerate() {
         match byte {
             _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
+            b'\\' if quoted && escapes => escaped = true,
             b'"' => quoted = !quoted,
             b',' if !quoted => {
                 let (member, after) = text.split_at(at);
@@ -129,5 +138,7 @@ mod tests {
                 list_members(value.as_bytes()).map(|member| std::str::from_utf8(member).unwrap()).collect();
             assert_eq!(&members, expected, "{value:?}");
         }
+        let tags: Vec<_> = tag_members(br#""a\", W/"b,c", *"#).collect();
+        assert_eq!(tags, [&br#""a\""#[..], br#"W/"b,c""#, b"*"]);
     }
 }

@@ -33,7 +33,7 @@ mod response;
 pub use buffer::{READ_SIZE, Spare};
 pub use close_reason::CloseReason;
 pub use connection::{Connection, INLINE_MAX, Payload, Phase, Transmit, Wants};
-pub use headers::{HEADERS_MAX, HeaderStorage, Headers, list_members};
+pub use headers::{HEADERS_MAX, HeaderStorage, Headers, list_members, tag_members};
 pub use limits::Limits;
 pub use request::{Method, Request, Target, Version};
 pub use request_error::RequestError;

@@ -1,6 +1,6 @@
 //! Conditional requests (RFC 9110 §13): is the answer needed, and may it be given?
 
-use crate::http::{Headers, HttpDate, list_members};
+use crate::http::{Headers, HttpDate, tag_members};
 
 /// What a representation is compared by.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +73,7 @@ enum Comparison {
 fn matches(headers: Headers<'_>, name: &str, validators: Validators<'_>, how: Comparison) -> bool {
     headers
         .all(name)
-        .flat_map(list_members)
+        .flat_map(tag_members)
         .any(|member| member == b"*" || validators.etag.is_some_and(|etag| same(member, etag, how)))
 }
 
@@ -126,6 +126,9 @@ mod tests {
             (&[("If-None-Match", "*")], NotModified),
             (&[("If-None-Match", "\"x,y\", W/\"z\" ,\"a\"")], NotModified),
             (&[("If-None-Match", "\"b\""), ("If-None-Match", "\"a\"")], NotModified),
+            // A backslash in a tag is itself, and ends no quote later (§8.8.3).
+            (&[("If-None-Match", r#""b\", "a""#)], NotModified),
+            (&[("If-Match", r#""\b\", "a""#)], Proceed),
             (&[("If-None-Match", "\"b\"")], Proceed),
             (&[("If-None-Match", "a")], Proceed),
             (&[("If-None-Match", "")], Proceed),
