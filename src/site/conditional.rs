@@ -9,6 +9,8 @@ pub(super) struct Validators<'a> {
     pub(super) etag: Option<&'a str>,
     /// Last-Modified, in seconds since the epoch.
     pub(super) modified: u64,
+    /// Whether another coding of the same file may have the same date.
+    pub(super) negotiable: bool,
 }
 
 /// What the preconditions say.
@@ -52,14 +54,16 @@ fn single<'a>(headers: Headers<'a>, name: &str) -> Option<&'a [u8]> {
 }
 
 /// Whether If-Range (RFC 9110 §13.1.5) allows a part: true if it is absent, or names this very version. `now` in
-/// seconds: a date is a strong validator only once its second is over (§8.8.2.2).
+/// seconds: a date is a strong validator only once its second is over (§8.8.2.2), and never where it may name another
+/// coding as well: a part of one in the other is neither.
 pub(super) fn allows_part(headers: Headers<'_>, validators: Validators<'_>, now: u64) -> bool {
     let Some(value) = headers.get("if-range") else { return true };
     let value = value.trim_ascii();
     if value.starts_with(b"\"") || value.starts_with(b"W/") {
         return validators.etag.is_some_and(|etag| same(value, etag, Comparison::Strong));
     }
-    HttpDate::parse(value).is_some_and(|date| date == validators.modified && date < now)
+    HttpDate::parse(value)
+        .is_some_and(|date| !validators.negotiable && date == validators.modified && date < now)
 }
 
 /// RFC 9110 §8.8.3.2.
@@ -95,7 +99,8 @@ mod tests {
     const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
     const SAME: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
-    const VALIDATORS: Validators<'_> = Validators { etag: Some("\"a\""), modified: 784_111_777 };
+    const VALIDATORS: Validators<'_> =
+        Validators { etag: Some("\"a\""), modified: 784_111_777, negotiable: false };
 
     fn with<T>(fields: &[(&str, &str)], test: impl FnOnce(Headers<'_>) -> T) -> T {
         let fields: Vec<_> =
@@ -183,5 +188,12 @@ mod tests {
             assert_eq!(allowed, expected, "{value}");
         }
         assert!(with(&[], |headers| allows_part(headers, VALIDATORS, now)));
+        let negotiable = Validators { negotiable: true, ..VALIDATORS };
+        for (value, expected) in [("\"a\"", true), (SAME, false)] {
+            assert_eq!(
+                with(&[("If-Range", value)], |headers| allows_part(headers, negotiable, now)),
+                expected
+            );
+        }
     }
 }

@@ -293,7 +293,7 @@ impl Entry {
             let about = Description {
                 content_type: self.content_type.clone(),
                 tag: source.tag.as_deref(),
-                modified: self.identity.modified.0,
+                modified: source.identity.modified.0,
                 coding: Some(coding),
                 vary: true,
             };

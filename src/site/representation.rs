@@ -21,6 +21,8 @@ pub(super) struct Representation {
     pub(super) etag: Option<String>,
     /// Last-Modified in seconds since the epoch.
     pub(super) modified: u64,
+    /// Whether other codings of the same file may be sent to other clients.
+    negotiable: bool,
     /// Its content coding.
     pub(super) coding: Option<Coding>,
     /// The fields of a 200. Content-Type comes first.
@@ -35,7 +37,7 @@ pub(super) struct Description<'a> {
     pub(super) content_type: String,
     /// Without quotes and without the coding.
     pub(super) tag: Option<&'a str>,
-    /// The file's own time, in seconds since the epoch.
+    /// The time of the file that has these octets, or of which they were made, in seconds since the epoch.
     pub(super) modified: i64,
     pub(super) coding: Option<Coding>,
     /// Whether other codings of the same file may be sent to other clients.
@@ -80,6 +82,7 @@ impl Representation {
             content_type,
             etag,
             modified,
+            negotiable: vary,
             coding,
             fields: fields.into_bytes().into(),
             not_modified: (last_modified + &shared).into_bytes().into(),
@@ -88,7 +91,7 @@ impl Representation {
 
     /// What conditions compare.
     pub(super) fn validators(&self) -> Validators<'_> {
-        Validators { etag: self.etag.as_deref(), modified: self.modified }
+        Validators { etag: self.etag.as_deref(), modified: self.modified, negotiable: self.negotiable }
     }
 
     /// Roughly how many octets of memory it holds, and how many open files.
