@@ -13,10 +13,11 @@ use rustix::fs::{AtFlags, Dir, FileType};
 use serde::Serialize;
 
 use super::config::Config;
+use super::negotiation::media_weight;
 use super::pages::{self, STYLE, escape};
 use super::path;
 use super::root::{Fault, Identity, Kind, Root, kind_of};
-use crate::http::{Headers, Status, list_members};
+use crate::http::{Headers, Status};
 use crate::service::{Content, Response};
 
 /// The last second that a date of four digits can say.
@@ -183,17 +184,7 @@ impl Order {
 
 /// Whether JSON is named in Accept and weighs more than HTML. A browser names HTML, curl neither.
 fn wants_json(headers: Headers<'_>) -> bool {
-    let weight = |wanted: &[u8]| {
-        headers.all("accept").flat_map(list_members).find_map(|member| {
-            let mut parts = member.split(|&octet| octet == b';').map(<[u8]>::trim_ascii);
-            let kind = parts.next()?;
-            let weight = parts
-                .find_map(|part| std::str::from_utf8(part).ok()?.strip_prefix("q=")?.parse::<f32>().ok())
-                .unwrap_or(1.0);
-            kind.eq_ignore_ascii_case(wanted).then_some(weight)
-        })
-    };
-    weight(b"application/json").unwrap_or(0.0) > weight(b"text/html").unwrap_or(0.0)
+    media_weight(headers, b"application/json") > media_weight(headers, b"text/html")
 }
 
 fn html(name: &str, items: &[Item], order: Order, cut: Option<usize>) -> String {
@@ -326,7 +317,12 @@ mod tests {
             ("text/html;q=0.5, application/json", true),
             ("text/html, application/json;q=0.9", false),
             ("application/json;q=0", false),
-            ("application/json;q=x", true),
+            ("application/json;Q=0", false),
+            ("application/json; q=0.5, text/html;q=0.4", true),
+            // What is no weight makes the member none.
+            ("application/json;q=x", false),
+            ("application/json;q=inf, text/html", false),
+            ("application/json;q=0.9, text/html;q=-1", true),
         ] {
             let fields = [httparse::Header { name: "Accept", value: accept.as_bytes() }];
             assert_eq!(wants_json(Headers::new(&fields)), json, "{accept}");
