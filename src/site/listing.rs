@@ -23,6 +23,9 @@ use crate::service::{Content, Response};
 /// The last second that a date of four digits can say.
 const END_OF_9999: u64 = 253_402_300_799;
 
+/// How many names are read for each that is looked at: one that is hidden is left out unseen.
+const NAMES_PER_ITEM: usize = 10;
+
 /// Lists the directory of this name, which is empty or ends in a slash.
 pub(super) fn answer(
     root: &Root,
@@ -43,7 +46,7 @@ pub(super) fn answer(
         let content = Content::from_bytes(body);
         return Ok(Response { status: Status::OK, fields: fields.into_bytes().into(), content });
     }
-    let body = html(name, &items, order, cut.then_some(config.options.listing_entries));
+    let body = html(name, &items, order, cut);
     Ok(pages::page(config, Status::OK, body, fields))
 }
 
@@ -84,30 +87,37 @@ fn read(root: &Root, name: &str, config: &Config) -> Result<(Vec<Item>, bool), F
     let directory = root.open_directory(name)?;
     let mut items = Vec::new();
     let mut left = config.options.listing_entries;
+    let mut names_left = left.saturating_mul(NAMES_PER_ITEM);
     for entry in Dir::read_from(&directory)? {
         let entry = entry?;
         if matches!(entry.file_name().to_bytes(), b"." | b"..") {
             continue;
         }
+        if names_left == 0 {
+            return Ok((items, true));
+        }
+        names_left -= 1;
+        let Some(text) = servable(entry.file_name(), name, config) else { continue };
         if left == 0 {
             return Ok((items, true));
         }
         left -= 1;
-        items.extend(item(root, &directory, name, entry.file_name(), config));
+        items.extend(item(root, &directory, name, text));
     }
     Ok((items, false))
 }
 
+/// The name, if it can be asked for.
+fn servable<'a>(name: &'a CStr, parent: &str, config: &Config) -> Option<&'a str> {
+    name.to_str().ok().filter(|text| path::is_servable(text, parent.is_empty(), config.options.hidden))
+}
+
 /// `None` if asking for it would give nothing.
-fn item(root: &Root, directory: &std::fs::File, parent: &str, name: &CStr, config: &Config) -> Option<Item> {
-    let text = name.to_str().ok()?;
-    if !path::is_servable(text, parent.is_empty(), config.options.hidden) {
-        return None;
-    }
+fn item(root: &Root, directory: &std::fs::File, parent: &str, name: &str) -> Option<Item> {
     let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     let (kind, identity) = match FileType::from_raw_mode(stat.st_mode) {
         // Where a link leads, and whether it may, the root knows.
-        FileType::Symlink => root.look(&format!("{parent}{text}")).ok()?,
+        FileType::Symlink => root.look(&format!("{parent}{name}")).ok()?,
         _ => (kind_of(&stat), Identity::new(&stat)),
     };
     let (kind, size) = match kind {
@@ -117,7 +127,7 @@ fn item(root: &Root, directory: &std::fs::File, parent: &str, name: &CStr, confi
     };
     let seconds = u64::try_from(identity.modified.0).unwrap_or(0).min(END_OF_9999);
     let modified = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string();
-    Some(Item { name: text.to_owned(), folded: text.to_lowercase(), kind, size, modified })
+    Some(Item { name: name.to_owned(), folded: name.to_lowercase(), kind, size, modified })
 }
 
 /// In which order; `?sort=name|size|date&order=asc|desc`. What is not understood is the default.
@@ -187,7 +197,7 @@ fn wants_json(headers: Headers<'_>) -> bool {
     media_weight(headers, b"application/json") > media_weight(headers, b"text/html")
 }
 
-fn html(name: &str, items: &[Item], order: Order, cut: Option<usize>) -> String {
+fn html(name: &str, items: &[Item], order: Order, cut: bool) -> String {
     let mut page = String::with_capacity(1024 + 200 * items.len());
     let title = escape(&format!("/{name}"));
     let _ = write!(
@@ -201,7 +211,8 @@ fn html(name: &str, items: &[Item], order: Order, cut: Option<usize>) -> String 
     );
     crumbs(&mut page, name);
     page.push_str("</h1>\n");
-    if let Some(most) = cut {
+    if cut {
+        let most = items.len();
         let _ = writeln!(
             page,
             "<p>There are more names in this folder; these are the first {most} that were read.</p>"

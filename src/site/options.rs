@@ -18,7 +18,7 @@ pub struct Options {
     pub spa: bool,
     /// List a directory that has no index. Off: it is 404, as if it did not exist. Default: on.
     pub listing: bool,
-    /// Most names of one directory that a listing reads; it says so when there are more. Default 2,000, which
+    /// Most names of one directory that a listing shows; it says so when there are more. Default 2,000, which
     /// takes about 4 ms, while every client waits.
     pub listing_entries: usize,
     /// Serve names that begin with a dot; `/.well-known/` is always served (RFC 8615). Default: off.

@@ -136,3 +136,19 @@ fn hidden_names_are_listed_when_they_are_served() {
     folder.write(".hidden", "x");
     assert_eq!(names(&mut folder, "/"), [".hidden"]);
 }
+
+#[test]
+fn names_that_are_not_shown_use_up_no_listing() {
+    let mut folder = Folder::with(|options| options.listing_entries = 10);
+    folder.write("visible", "x");
+    for number in 0..50 {
+        folder.write(&format!(".{number}"), "x");
+    }
+    assert_eq!(names(&mut folder, "/"), ["visible"]);
+    assert!(!folder.get("/").text().contains("There are more names"));
+    // But it does not read on for ever.
+    for number in 50..150 {
+        folder.write(&format!(".{number}"), "x");
+    }
+    assert!(folder.get("/").text().contains("There are more names"));
+}
