@@ -1,8 +1,9 @@
 //! What a directory without an index answers: its names, as a page or as JSON.
 //!
-//! A name is listed if and only if asking for it would give something: hidden names, FIFOs, links that lead out
-//! and names that are not UTF-8 are left out here as they are refused there. At most so many names are read in
-//! one go, for the loop stands still meanwhile; a longer list is cut, and says so.
+//! A name is listed if and only if asking for it would not give 404 or 400: hidden names, FIFOs, links that lead out
+//! and names that are not UTF-8 are left out here as they are refused there. What may not be read is listed: it is 403,
+//! which tells as much. At most so many names are looked at in one go, for the loop stands still meanwhile; a longer
+//! list is cut, and says so.
 
 use std::cmp::Ordering;
 use std::ffi::CStr;
