@@ -1,16 +1,21 @@
 //! Conditional requests (RFC 9110 §13): is the answer needed, and may it be given?
 
-use crate::http::{Headers, HttpDate, tag_members};
+use crate::http::{Headers, HttpDate, Status, tag_members};
 
 /// What a representation is compared by.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Validators<'a> {
     /// The entity tag with its quotes; always strong here.
     pub(super) etag: Option<&'a str>,
-    /// Last-Modified, in seconds since the epoch.
-    pub(super) modified: u64,
+    /// Last-Modified, in seconds since the epoch, if it has one.
+    pub(super) modified: Option<u64>,
     /// Whether another coding of the same file may have the same date.
     pub(super) negotiable: bool,
+}
+
+impl Validators<'_> {
+    /// Of what is made anew for each answer: it exists, and that is all.
+    pub(super) const NONE: Self = Self { etag: None, modified: None, negotiable: true };
 }
 
 /// What the preconditions say.
@@ -24,6 +29,17 @@ pub(super) enum Verdict {
     Failed,
 }
 
+impl Verdict {
+    /// The status of an answer that is only this; `None` if it is the usual one.
+    pub(super) const fn status(self) -> Option<Status> {
+        match self {
+            Self::Proceed => None,
+            Self::NotModified => Some(Status::NOT_MODIFIED),
+            Self::Failed => Some(Status::PRECONDITION_FAILED),
+        }
+    }
+}
+
 /// Goes through the preconditions of a GET or HEAD in the order of RFC 9110 §13.2.2. Only to be asked if the
 /// answer without them were 200.
 pub(super) fn evaluate(headers: Headers<'_>, validators: Validators<'_>) -> Verdict {
@@ -33,7 +49,7 @@ pub(super) fn evaluate(headers: Headers<'_>, validators: Validators<'_>) -> Verd
         if !matches(headers, "if-match", validators, Comparison::Strong) {
             return Verdict::Failed;
         }
-    } else if date("if-unmodified-since").is_some_and(|date| validators.modified > date) {
+    } else if date("if-unmodified-since").zip(validators.modified).is_some_and(|(date, own)| own > date) {
         return Verdict::Failed;
     }
     // 3 and 4. If-None-Match compares weakly, for it asks whether what the cache has will do.
@@ -41,7 +57,7 @@ pub(super) fn evaluate(headers: Headers<'_>, validators: Validators<'_>) -> Verd
         if matches(headers, "if-none-match", validators, Comparison::Weak) {
             return Verdict::NotModified;
         }
-    } else if date("if-modified-since").is_some_and(|date| validators.modified <= date) {
+    } else if date("if-modified-since").zip(validators.modified).is_some_and(|(date, own)| own <= date) {
         return Verdict::NotModified;
     }
     Verdict::Proceed
@@ -63,7 +79,7 @@ pub(super) fn allows_part(headers: Headers<'_>, validators: Validators<'_>, now:
         return validators.etag.is_some_and(|etag| same(value, etag, Comparison::Strong));
     }
     HttpDate::parse(value)
-        .is_some_and(|date| !validators.negotiable && date == validators.modified && date < now)
+        .is_some_and(|date| !validators.negotiable && validators.modified == Some(date) && date < now)
 }
 
 /// RFC 9110 §8.8.3.2.
@@ -99,8 +115,9 @@ mod tests {
     const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
     const SAME: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+    const DATE: u64 = 784_111_777;
     const VALIDATORS: Validators<'_> =
-        Validators { etag: Some("\"a\""), modified: 784_111_777, negotiable: false };
+        Validators { etag: Some("\"a\""), modified: Some(DATE), negotiable: false };
 
     fn with<T>(fields: &[(&str, &str)], test: impl FnOnce(Headers<'_>) -> T) -> T {
         let fields: Vec<_> =
@@ -171,7 +188,7 @@ mod tests {
 
     #[test]
     fn if_range_wants_exactly_this_version() {
-        let now = VALIDATORS.modified + 1;
+        let now = DATE + 1;
         for (value, now, expected) in [
             ("\"a\"", now, true),
             ("\"b\"", now, false),
@@ -179,7 +196,7 @@ mod tests {
             ("\"a\", \"b\"", now, false),
             ("*", now, false),
             (SAME, now, true),
-            (SAME, VALIDATORS.modified, false),
+            (SAME, DATE, false),
             (BEFORE, now, false),
             (AFTER, now, false),
             ("a", now, false),

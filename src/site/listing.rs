@@ -13,6 +13,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use rustix::fs::{AtFlags, Dir, FileType};
 use serde::Serialize;
 
+use super::conditional::{self, Validators};
 use super::config::Config;
 use super::negotiation::media_weight;
 use super::pages::{self, STYLE, escape};
@@ -40,6 +41,10 @@ pub(super) fn answer(
     items.sort_by(|one, other| order.compare(one, other));
     // No cache may keep it: there is nothing by which to ask whether it is still true.
     let fields = "Vary: Accept\r\nCache-Control: no-cache\r\n";
+    if let Some(status) = conditional::evaluate(headers, Validators::NONE).status() {
+        let fields = format!("{fields}{}", config.common).into_bytes().into();
+        return Ok(Response { status, fields, content: Content::Empty });
+    }
     if wants_json(headers) {
         let list = List { path: format!("/{name}"), complete: !cut, entries: items };
         let body = serde_json::to_vec(&list).map_err(|error| Fault::Broken(error.into()))?;

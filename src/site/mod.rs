@@ -50,7 +50,6 @@ mod watch;
 use std::path::Path;
 
 use cache::Cache;
-use conditional::Verdict;
 use config::Config;
 use entry::Entry;
 use negotiation::Accepted;
@@ -331,15 +330,10 @@ fn negotiated(
     } else {
         entry.plain()
     };
-    if wishes.conditions {
-        let status = match conditional::evaluate(headers, chosen.validators()) {
-            Verdict::Proceed => None,
-            Verdict::NotModified => Some(Status::NOT_MODIFIED),
-            Verdict::Failed => Some(Status::PRECONDITION_FAILED),
-        };
-        if let Some(status) = status {
-            return Response { status, fields: chosen.not_modified.clone(), content: Content::Empty };
-        }
+    if wishes.conditions
+        && let Some(status) = conditional::evaluate(headers, chosen.validators()).status()
+    {
+        return Response { status, fields: chosen.not_modified.clone(), content: Content::Empty };
     }
     // RFC 9110 §14.2: Range means something to GET alone.
     if wishes.range

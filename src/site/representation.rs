@@ -91,7 +91,7 @@ impl Representation {
 
     /// What conditions compare.
     pub(super) fn validators(&self) -> Validators<'_> {
-        Validators { etag: self.etag.as_deref(), modified: self.modified, negotiable: self.negotiable }
+        Validators { etag: self.etag.as_deref(), modified: Some(self.modified), negotiable: self.negotiable }
     }
 
     /// Roughly how many octets of memory it holds, and how many open files.

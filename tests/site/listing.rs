@@ -152,3 +152,22 @@ fn names_that_are_not_shown_use_up_no_listing() {
     }
     assert!(folder.get("/").text().contains("There are more names"));
 }
+
+#[test]
+fn a_listing_has_no_tag_and_preconditions_mean_what_they_say() {
+    let mut folder = Folder::new();
+    folder.write("a", "x");
+    for (field, value, status) in [
+        ("If-Match", "\"x\"", 412),
+        ("If-Match", "*", 200),
+        ("If-None-Match", "*", 304),
+        ("If-None-Match", "\"x\"", 200),
+        ("If-Modified-Since", "Sun, 06 Nov 2044 08:49:37 GMT", 200),
+        ("If-Unmodified-Since", "Sun, 06 Nov 1994 08:49:37 GMT", 200),
+    ] {
+        let answer = folder.ask("GET", "/", &[(field, value)]);
+        assert_eq!(answer.status(), status, "{field}: {value}");
+        assert_eq!(answer.field("vary").as_deref(), Some("Accept"));
+        assert_eq!(answer.0.content.is_empty(), status != 200);
+    }
+}
