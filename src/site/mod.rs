@@ -285,7 +285,7 @@ impl Site {
             Fault::Forbidden => return self.refuse(Status::FORBIDDEN, "This may not be read."),
             Fault::Exhausted(error) => (
                 Status::SERVICE_UNAVAILABLE,
-                "Too many files are open at the moment. Try again.",
+                "This cannot be opened at the moment. Try again.",
                 "Retry-After: 1\r\n",
                 error,
             ),

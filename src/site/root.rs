@@ -101,7 +101,7 @@ pub(super) enum Fault {
     Directory,
     /// The operating system says no.
     Forbidden,
-    /// No descriptor or memory is left; another time it may work.
+    /// No descriptor or memory is left, or the file is lent out; another time it may work.
     Exhausted(io::Error),
     /// The disk or something else failed.
     Broken(io::Error),
@@ -128,7 +128,8 @@ impl From<io::Error> for Fault {
             | Errno::NXIO
             | Errno::INVAL => Self::Absent,
             Errno::ACCESS | Errno::PERM => Self::Forbidden,
-            Errno::MFILE | Errno::NFILE | Errno::NOMEM => Self::Exhausted(error),
+            // AGAIN: another program holds a lease on the file, as Samba does for its clients, and is asked to let go.
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN => Self::Exhausted(error),
             _ => Self::Broken(error),
         }
     }
@@ -324,7 +325,7 @@ mod tests {
         for errno in [Errno::ACCESS, Errno::PERM] {
             assert!(matches!(Fault::from(errno), Fault::Forbidden), "{errno}");
         }
-        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN] {
             assert!(matches!(Fault::from(errno), Fault::Exhausted(_)), "{errno}");
         }
         assert!(matches!(Fault::from(Errno::IO), Fault::Broken(_)));
