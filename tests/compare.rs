@@ -1,10 +1,16 @@
 //! `wouldblock compare` from outside, on a matrix so small that it says nothing about speed: what is asserted is the
 //! structure of what it tells.
 
+use std::collections::HashSet;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
 use wouldblock::compare::matrix::{Kind, Server};
+use wouldblock::compare::procfs;
 use wouldblock::compare::results::{Results, Trouble};
 
 /// Runs `compare` on a few cells. On a busy machine no run is quiet: a limit of 100 % keeps them all.
@@ -112,4 +118,103 @@ fn a_file_that_holds_no_results_is_refused_with_a_reason() {
         .unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("was not written by `compare --json`"));
+}
+
+/// Starts a measurement in a process group of its own, as a shell does, with its folder in this one.
+fn start(folder: &Path, program: &mut Command, arguments: &[&str]) -> Child {
+    program
+        .args(["compare", "--models", "blocking", "--silent", "0", "--noise", "100", "--lang", "en"])
+        .args(arguments)
+        .env("TMPDIR", folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap()
+}
+
+fn ours() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_wouldblock"))
+}
+
+/// Looks again and again until it is there.
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..6000 {
+        if let Some(found) = look() {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("{what} did not come");
+}
+
+/// What a process was started with; nothing for one that is gone or is only waited for.
+fn line_of(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+}
+
+fn is_server(pid: &u32) -> bool {
+    line_of(*pid).contains("--counters")
+}
+
+#[test]
+fn however_it_ends_it_leaves_neither_a_process_nor_its_folder() {
+    for signals in
+        [&[Signal::SIGHUP][..], &[Signal::SIGINT; 2], &[Signal::SIGQUIT, Signal::SIGTERM], &[Signal::SIGKILL]]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = start(folder.path(), &mut ours(), &["--seconds", "1"]);
+        let family = wait_for("a server", || {
+            let family = procfs::tree(child.id());
+            family.iter().any(is_server).then_some(family)
+        });
+        for signal in signals {
+            // A terminal that is closed tells the whole group.
+            let to = if *signal == Signal::SIGHUP { killpg } else { kill };
+            to(Pid::from_raw(child.id().cast_signed()), *signal).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        child.wait().unwrap();
+        wait_for(&format!("the end of all after {signals:?}"), || {
+            let left = family.iter().filter(|pid| line_of(**pid).contains("wouldblock")).count();
+            let folders = std::fs::read_dir(folder.path()).unwrap().count();
+            (left + folders == 0).then_some(())
+        });
+    }
+}
+
+#[test]
+fn an_interrupted_measurement_tells_what_was_complete_and_blames_no_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("results.json");
+    let arguments = ["--seconds", "0.02", "--rounds", "1000", "--json", json.to_str().unwrap()];
+    let child = start(folder.path(), &mut ours(), &arguments);
+    // A round has five runs, each of which is tried three times at most.
+    let mut seen = HashSet::new();
+    wait_for("the second round", || {
+        seen.extend(procfs::tree(child.id()).into_iter().filter(|pid| *pid != child.id()));
+        let second = seen.len() > 20 && procfs::tree(child.id()).iter().any(is_server);
+        second.then_some(())
+    });
+    // Ctrl-C in a terminal goes to the whole group.
+    killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("INTERRUPTED: ") && text.contains("of 1000 rounds"), "{text}");
+    let results: Results = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    assert!(results.interrupted && results.rounds > 0);
+    assert!(results.points.iter().all(|point| point.trouble.is_none()), "{text}");
+}
+
+#[test]
+fn a_measurement_that_was_told_to_ignore_the_terminal_s_end_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_wouldblock")]);
+    let child = start(folder.path(), &mut nohup, &["--seconds", "0.1", "--rounds", "1"]);
+    wait_for("a server", || procfs::tree(child.id()).iter().any(is_server).then_some(()));
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGHUP).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && !text.contains("INTERRUPTED"), "{text}");
 }

@@ -1,24 +1,20 @@
 //! `wouldblock compare`: flags.
 
+mod progress;
+
 use std::fmt::Display;
 use std::fs;
-use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
+use self::progress::Progress;
 use crate::compare::arrivals::Arrivals;
 use crate::compare::lang::Lang;
-use crate::compare::matrix::{Kind, Measurement};
 use crate::compare::results::Results;
-use crate::compare::rounds::{self, Watch};
-use crate::compare::{Options, echo, figures, page, silent, table};
+use crate::compare::rounds;
+use crate::compare::{Options, echo, figures, guard, page, silent, table};
 use crate::config::{Model, Sweep};
 use crate::idle::IdleStrategy;
 
@@ -123,6 +119,9 @@ enum Helper {
     /// Serve the same bytes to everyone
     #[command(hide = true)]
     Echo { body_bytes: usize },
+    /// End the others at the end of input
+    #[command(hide = true)]
+    Guard { folder: PathBuf },
 }
 
 impl Args {
@@ -132,6 +131,9 @@ impl Args {
                 .map_err(|error| format!("cannot hold silent connections: {error}")),
             Some(Helper::Echo { body_bytes }) => {
                 echo::run(*body_bytes).map_err(|error| format!("the null test's server failed: {error}"))
+            }
+            Some(Helper::Guard { folder }) => {
+                guard::watch(folder).map_err(|error| format!("cannot guard: {error}"))
             }
             None => self.compare(),
         };
@@ -183,7 +185,7 @@ impl Args {
         let mut progress = Progress::new(lang).map_err(|error| format!("cannot catch signals: {error}"))?;
         let results =
             rounds::measure(&options, &mut progress).map_err(|error| format!("cannot measure: {error}"))?;
-        progress.bar.finish_and_clear();
+        progress.finish();
         results.ok_or_else(|| "interrupted before the first round was complete: nothing to tell".to_owned())
     }
 
@@ -230,61 +232,6 @@ fn read(file: &Path) -> Result<Results, String> {
 
 fn write(file: &Path, text: &str) -> Result<(), String> {
     fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
-}
-
-/// What is being measured and the time left, on a terminal; and whether somebody wants it to end.
-struct Progress {
-    bar: ProgressBar,
-    lang: Lang,
-    stop: Arc<AtomicBool>,
-}
-
-impl Progress {
-    fn new(lang: Lang) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            // The second signal ends it at once.
-            signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
-            signal_hook::flag::register(signal, Arc::clone(&stop))?;
-        }
-        let bar = if io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {prefix} {msg}") {
-            bar.set_style(style);
-        }
-        Ok(Self { bar, lang, stop })
-    }
-}
-
-impl Watch for Progress {
-    fn next(&mut self, done: f64, total: f64, what: &Measurement) -> bool {
-        let left = Duration::from_secs_f64((total - done).max(0.0)).as_secs();
-        let (prefix, kind) = match self.lang {
-            Lang::En => (format!("{}:{:02} left", left / 60, left % 60), kind_en(what.kind)),
-            Lang::Zh => (format!("还剩 {}:{:02}", left / 60, left % 60), kind_zh(what.kind)),
-        };
-        self.bar.set_length((total * 1e3) as u64);
-        self.bar.set_position((done * 1e3) as u64);
-        self.bar.set_prefix(prefix);
-        self.bar.set_message(format!("{}, N = {}: {kind}", what.cell.server.name(), what.cell.silent));
-        self.bar.tick();
-        !self.stop.load(Ordering::Relaxed)
-    }
-}
-
-fn kind_en(kind: Kind) -> String {
-    match kind {
-        Kind::Idle => "idle".to_owned(),
-        Kind::Rate(rate) => format!("latency at {rate}/s"),
-        Kind::Max => "throughput".to_owned(),
-    }
-}
-
-fn kind_zh(kind: Kind) -> String {
-    match kind {
-        Kind::Idle => "空闲".to_owned(),
-        Kind::Rate(rate) => format!("每秒 {rate} 个请求时的延迟"),
-        Kind::Max => "吞吐量".to_owned(),
-    }
 }
 
 /// A value of the server's own configuration, by the name that the server's flag has for it.

@@ -35,8 +35,8 @@ pub fn run(
     let serving = Serving::start(&what.cell.server, site, machine.pinned).map_err(Trouble::Start)?;
     let mut holder = None;
     if silent > 0 {
-        let started =
-            Holder::start(serving.address, silent).map_err(|error| Trouble::Start(error.to_string()))?;
+        let started = Holder::start(serving.address, silent, site)
+            .map_err(|error| Trouble::Start(error.to_string()))?;
         if started.held() < silent {
             return Err(Trouble::NotHeld { held: started.held() });
         }

@@ -354,7 +354,16 @@ pub(super) mod tests {
         let points = points.collect();
         let machine = Machine { cpu: "a <model> & \"its\" CPU".into(), cores: 2, ..Machine::default() };
         let began = "Sat, 31 Jan 2026 12:00:00 GMT".to_owned();
-        Results { schema: SCHEMA, began, took_s: 1.0, options, machine, rounds: 1, points }
+        Results {
+            schema: SCHEMA,
+            began,
+            took_s: 1.0,
+            options,
+            machine,
+            rounds: 1,
+            interrupted: false,
+            points,
+        }
     }
 
     #[test]

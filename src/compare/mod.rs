@@ -5,6 +5,7 @@
 //! | `matrix` | what is measured: servers, cells, kinds of run |
 //! | `client`, `arrivals` | the load: open loop, closed loop, planned send times; every answer checked |
 //! | `serving`, `silent`, `echo` | the child processes: a server, the holder of silent connections, the null test |
+//! | `guard` | one more, which ends the others if this process is ended |
 //! | `machine`, `procfs`, `counters` | what the system says of the machine and of a process, and a server of itself |
 //! | `cell` | one run: start, fill, warm up, measure, stop |
 //! | `rounds` | all runs: order, repeats, what is thrown away |
@@ -23,6 +24,7 @@ pub mod echo;
 pub mod figures;
 pub mod findings;
 pub mod fit;
+pub mod guard;
 pub mod lang;
 pub mod machine;
 pub mod matrix;

@@ -32,6 +32,9 @@ pub struct Results {
     pub machine: Machine,
     /// Rounds that were completed.
     pub rounds: usize,
+    /// Whether somebody ended it before all were.
+    #[serde(default)]
+    pub interrupted: bool,
     /// The points, in the order of the plan.
     pub points: Vec<Point>,
 }
@@ -355,6 +358,7 @@ mod tests {
             options: Options::quick(),
             machine: Machine::default(),
             rounds: 1,
+            interrupted: false,
             points,
         }
     }

@@ -22,6 +22,8 @@ const TRIES: usize = 3;
 pub trait Watch {
     /// Before each run: how many seconds are done and how many there are, and what comes now. False ends it.
     fn next(&mut self, done: f64, total: f64, what: &Measurement) -> bool;
+    /// Whether somebody wants it to end.
+    fn is_stopped(&self) -> bool;
 }
 
 /// What one run takes, seconds, without knowing the server: its phases and about as much as it takes to start one.
@@ -37,7 +39,7 @@ pub fn estimate(what: &Measurement, options: &Options) -> f64 {
 /// Measures everything. `None` if it was interrupted before one round was complete.
 pub fn measure(options: &Options, watch: &mut dyn Watch) -> std::io::Result<Option<Results>> {
     let machine = Machine::read();
-    let site = Site::new()?;
+    let site = Site::guarded()?;
     if let Some((_, client)) = machine.pinned {
         super::machine::pin(client)?;
     }
@@ -83,7 +85,14 @@ pub fn measure(options: &Options, watch: &mut dyn Watch) -> std::io::Result<Opti
                 let rest = round_s - done;
                 options.budget_s.is_none_or(|budget| start.elapsed().as_secs_f64() + rest < budget)
             };
-            slot.measure(options, &machine, &site, &mut random, &mut fastest_us, &may_repeat);
+            let measured = slot.measure(options, &machine, &site, &mut random, &mut fastest_us, &may_repeat);
+            if let Err(trouble) = measured {
+                // Whoever ends us may have ended the server as well, which is then not to blame.
+                if watch.is_stopped() {
+                    break 'rounds;
+                }
+                slot.fail(trouble);
+            }
         }
         rounds += 1;
         longest_round = longest_round.max(round_start.elapsed().as_secs_f64());
@@ -98,6 +107,7 @@ pub fn measure(options: &Options, watch: &mut dyn Watch) -> std::io::Result<Opti
         options: options.clone(),
         machine,
         rounds,
+        interrupted: watch.is_stopped() && rounds < options.rounds,
         points: slots.into_iter().map(Slot::finish).collect(),
     }))
 }
@@ -129,23 +139,15 @@ impl Slot {
         random: &mut fastrand::Rng,
         fastest_us: &mut f64,
         may_repeat: &dyn Fn() -> bool,
-    ) {
+    ) -> Result<(), Trouble> {
         for _ in 0..TRIES {
-            let (sample, pair) = match cell::run(&self.point.what, options, machine, site, random) {
-                Ok(measured) => measured,
-                Err(trouble) => {
-                    log::info!("{:?}: {}", self.point.what, trouble.text(super::lang::Lang::En));
-                    self.point.trouble = Some(trouble);
-                    self.troubles += 1;
-                    return;
-                }
-            };
+            let (sample, pair) = cell::run(&self.point.what, options, machine, site, random)?;
             *fastest_us = fastest_us.min(sample.calibration_us);
             let noisy = sample.noise.worst() > options.noise_limit;
             let slow = sample.calibration_us > *fastest_us * SLOW;
             if !noisy && !slow {
                 self.keep(sample, pair);
-                return;
+                return Ok(());
             }
             self.point.thrown_noisy += usize::from(noisy);
             self.point.thrown_slow += usize::from(slow && !noisy);
@@ -153,9 +155,16 @@ impl Slot {
                 self.spare = Some((sample, pair));
             }
             if !may_repeat() {
-                return;
+                break;
             }
         }
+        Ok(())
+    }
+
+    fn fail(&mut self, trouble: Trouble) {
+        log::info!("{:?}: {}", self.point.what, trouble.text(super::lang::Lang::En));
+        self.point.trouble = Some(trouble);
+        self.troubles += 1;
     }
 
     fn keep(&mut self, sample: Sample, pair: Option<Pair>) {

@@ -10,6 +10,13 @@ use super::results::Results;
 /// What follows, in sentences.
 pub fn sentences(results: &Results, lang: Lang) -> Vec<String> {
     let mut all = Vec::new();
+    if results.interrupted {
+        let (done, wanted) = (results.rounds, results.options.rounds);
+        all.push(match lang {
+            Lang::En => format!("INTERRUPTED: {done} of {wanted} rounds were completed."),
+            Lang::Zh => format!("已中断：{wanted} 轮只测完了 {done} 轮。"),
+        });
+    }
     let rows = rows(results);
     let noisy = rows.iter().filter(|row| row.noisy).count();
     if noisy * 4 > rows.len() {
@@ -161,6 +168,14 @@ mod tests {
             point.noisy = true;
         }
         assert!(sentences(&results, Lang::En)[0].starts_with("THE MACHINE WAS BUSY: 17 of 17 rows"));
+    }
+
+    #[test]
+    fn an_interrupted_measurement_says_so() {
+        let mut results = model(Options::quick());
+        results.interrupted = true;
+        assert_eq!(sentences(&results, Lang::En)[0], "INTERRUPTED: 1 of 3 rounds were completed.");
+        assert_eq!(sentences(&results, Lang::Zh)[0], "已中断：3 轮只测完了 1 轮。");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::guard::{Guard, PREFIX};
 use super::machine;
 use super::matrix::Server;
 use super::procfs;
@@ -27,6 +29,7 @@ pub const FILE_BYTES: usize = 1024;
 /// A folder with the one file that all servers serve, and room for what they write.
 pub struct Site {
     folder: tempfile::TempDir,
+    guard: Option<Guard>,
     /// What the file holds.
     pub body: Vec<u8>,
 }
@@ -34,14 +37,25 @@ pub struct Site {
 impl Site {
     /// Makes it; it is gone when dropped.
     pub fn new() -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("wouldblock-compare-").tempdir()?;
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
         let body = vec![b'x'; FILE_BYTES];
         fs::create_dir(folder.path().join("root"))?;
         fs::write(folder.path().join("root").join(FILE), &body)?;
         // A server may have put down its privileges (nginx does); it must still be able to read.
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
-        Ok(Self { folder, body })
+        Ok(Self { folder, guard: None, body })
+    }
+
+    /// The same, with a [`Guard`] that removes it and ends what serves it should this process not come to it.
+    pub fn guarded() -> io::Result<Self> {
+        let site = Self::new()?;
+        Ok(Self { guard: Some(Guard::start(site.folder.path())?), ..site })
+    }
+
+    /// Puts a child where the guard ends it and the terminal's signals do not reach it.
+    pub fn tie<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.process_group(self.guard.as_ref().map_or(0, Guard::group))
     }
 
     fn root(&self) -> PathBuf {
@@ -88,7 +102,7 @@ impl Serving {
         let (mut command, prints_url) = command(server, site, port).map_err(|error| error.to_string())?;
         let log = fs::File::create(site.log()).map_err(|error| format!("cannot write a log: {error}"))?;
         let errors = log.try_clone().map_err(|error| format!("cannot write a log: {error}"))?;
-        command.stdin(Stdio::null()).stdout(log).stderr(errors);
+        site.tie(command.stdin(Stdio::null()).stdout(log).stderr(errors));
         // A child inherits the core of the thread that starts it: so every thread and process of the server is
         // on its core from its first instruction.
         if let Some((core, _)) = pinned {

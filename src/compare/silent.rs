@@ -9,6 +9,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use super::serving::Site;
+
 /// Connections opened before a pause that lets the server drain its accept queue: half of the 128 that
 /// `TcpListener::bind` asks for. A queue that overflows costs a SYN retry of a whole second.
 const BURST: usize = 64;
@@ -57,13 +59,14 @@ pub struct Holder {
 
 impl Holder {
     /// Starts a holder and waits until it has connected. It may hold fewer than were asked for: see [`Self::held`].
-    pub fn start(address: SocketAddr, count: usize) -> io::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
+    pub fn start(address: SocketAddr, count: usize, site: &Site) -> io::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command
             .args(["compare", "hold", &address.to_string(), &count.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
+            .stderr(Stdio::null());
+        let mut child = site.tie(&mut command).spawn()?;
         let input = child.stdin.take();
         let Some(output) = child.stdout.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
         let mut holder = Self { child, input, output: BufReader::new(output), held: 0 };
