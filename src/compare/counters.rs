@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::client::PATIENCE;
-use crate::http::{Request, Status, Target};
+use crate::http::{Method, Request, Status, Target};
 use crate::service::{Content, Context, Response, Service};
 use crate::stats::Stats;
 
@@ -20,7 +20,10 @@ pub struct WithCounters(pub Box<dyn Service + Send>);
 
 impl Service for WithCounters {
     fn respond(&mut self, request: &Request<'_>, context: &Context<'_>) -> Option<Response> {
-        if !matches!(request.target, Target::Origin { path: PATH, .. }) {
+        // Other methods are for whoever answers them without a password: OPTIONS.
+        if !matches!(request.method, Method::Get | Method::Head)
+            || !matches!(request.target, Target::Origin { path: PATH, .. })
+        {
             return self.0.respond(request, context);
         }
         let json = serde_json::to_vec(context.stats).unwrap_or_default();

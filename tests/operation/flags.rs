@@ -191,6 +191,21 @@ fn flags_that_would_do_nothing_beside_each_other_are_refused() {
 }
 
 #[test]
+fn the_counters_are_behind_the_password_whatever_the_method() {
+    let folder = folder();
+    let server = with(&folder, &["--counters", "--auth", "me:word"]);
+    for method in ["GET", "HEAD", "OPTIONS", "POST"] {
+        let mut socket = server.connect();
+        let request = format!("{method} /_counters HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).unwrap();
+        assert!(!text(&answer).contains("sweeps"), "{method}: {}", text(&answer));
+    }
+    assert!(text(&server.get("/_counters", "Authorization: Basic bWU6d29yZA==\r\n").body).contains("sweeps"));
+}
+
+#[test]
 fn what_cannot_be_had_is_one_line_and_exit_1() {
     let folder = folder();
     let here = |name: &str| folder.path().join(name).display().to_string();
