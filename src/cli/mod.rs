@@ -9,8 +9,10 @@ mod values;
 
 use std::process::ExitCode;
 
-use clap::builder::BoolishValueParser;
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::builder::{BoolishValueParser, Resettable};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Id, Parser, Subcommand};
 
 use crate::config::Model;
 
@@ -57,7 +59,7 @@ Examples:
   wouldblock . --model epoll        the same server, waiting otherwise
 
 DIR and each flag can be set in the environment too: --idle-timeout as WOULDBLOCK_IDLE_TIMEOUT, switches as 1 or 0, several \
-addresses, index names or media types with semicolons between them.
+addresses, index names or media types with semicolons between them. Between a flag and a variable the flag decides.
 SIGHUP reads certificates again and opens the log file again; SIGINT and SIGTERM let answers on their way finish.";
 
 /// The prefix of every variable that stands for a flag.
@@ -88,6 +90,58 @@ fn models() -> String {
     format!("Models:\n{}", lines.concat())
 }
 
+/// The command line as it is parsed: of what contradicts each other, [`settle`] knows more. To clap, whatever the
+/// environment says is as explicit as a flag, even a switch that is off. The `overruled` have no variable.
+fn parser(overruled: &[Id]) -> clap::Command {
+    command().mut_args(|arg| {
+        let arg = if overruled.contains(arg.get_id()) { arg.env(Resettable::Reset) } else { arg };
+        arg.exclusive(false).conflicts_with(Resettable::Reset)
+    })
+}
+
+/// What this argument's value comes from, unless that is a default or a switch that is off.
+fn source(matches: &ArgMatches, arg: &Arg) -> Option<ValueSource> {
+    let id = arg.get_id().as_str();
+    let is_off = matches!(arg.get_action(), ArgAction::SetTrue) && !matches.get_flag(id);
+    matches.value_source(id).filter(|source| *source != ValueSource::DefaultValue && !is_off)
+}
+
+/// Refuses flags that would do nothing beside each other. Between a flag and a variable the flag decides: returns the
+/// arguments whose variables do not count.
+fn settle(matches: &ArgMatches) -> Result<Vec<Id>, clap::Error> {
+    let mut declared = command();
+    declared.build(); // or it cannot name its arguments
+    let mut overruled = Vec::new();
+    for arg in declared.get_arguments() {
+        let Some(own) = source(matches, arg) else { continue };
+        let others = match arg.is_exclusive_set() {
+            true => declared.get_arguments().filter(|other| other.get_id() != arg.get_id()).collect(),
+            false => declared.get_arg_conflicts_with(arg),
+        };
+        for other in others {
+            match source(matches, other) {
+                Some(same) if same == own => {
+                    let why = format!("the argument '{arg}' cannot be used with '{other}'");
+                    return Err(clap::Error::raw(ErrorKind::ArgumentConflict, why));
+                }
+                Some(ValueSource::EnvVariable) => overruled.push(other.get_id().clone()),
+                Some(_) => overruled.push(arg.get_id().clone()),
+                None => {}
+            }
+        }
+    }
+    Ok(overruled)
+}
+
+fn parse() -> Result<Cli, clap::Error> {
+    let mut matches = parser(&[]).try_get_matches()?;
+    let overruled = settle(&matches)?;
+    if !overruled.is_empty() {
+        matches = parser(&overruled).try_get_matches()?;
+    }
+    Cli::from_arg_matches(&matches)
+}
+
 /// What installers ask for, to standard output.
 fn print(cli: &Cli) -> Option<std::io::Result<()>> {
     let mut out = std::io::stdout();
@@ -102,7 +156,7 @@ fn print(cli: &Cli) -> Option<std::io::Result<()>> {
 /// Parses the command line and runs what it says. Returns the exit status: 0 when all went well, 1 when the work
 /// failed, 2 when the command line was wrong.
 pub fn run() -> ExitCode {
-    let cli = match command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             // clap explains itself in paragraphs; people want the line that says what is wrong.

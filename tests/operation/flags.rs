@@ -191,6 +191,44 @@ fn flags_that_would_do_nothing_beside_each_other_are_refused() {
 }
 
 #[test]
+fn a_flag_beside_a_variable_that_contradicts_it_decides() {
+    let folder = folder();
+    let log = folder.path().join("log");
+    let start = |variables: &[(&str, &str)], args: &[&str]| {
+        let mut command = Command::new(BINARY);
+        command.args(["-p", "0"]).args(args).envs(variables.iter().copied());
+        Started::spawn(command)
+    };
+    let (root, file) = (folder.path().to_str().unwrap(), log.to_str().unwrap());
+    // A switch that is off contradicts nothing.
+    for quiet in ["0", "1"] {
+        let server = start(&[("WOULDBLOCK_QUIET", quiet)], &[root, "--log-file", file]);
+        assert_eq!(server.get("/", "").status, 200);
+        server.stop();
+        assert!(!std::fs::read(&log).unwrap().is_empty(), "WOULDBLOCK_QUIET={quiet}");
+        std::fs::remove_file(&log).unwrap();
+    }
+    let quiet = start(&[("WOULDBLOCK_LOG_FORMAT", "json"), ("WOULDBLOCK_LOG_FILE", file)], &[root, "-q"]);
+    assert_eq!(quiet.get("/", "").status, 200);
+    quiet.stop();
+    assert!(!log.exists());
+    for chapter in ["0", "1"] {
+        let server = start(&[("WOULDBLOCK_CHAPTER", chapter)], &[root, "-q"]);
+        assert_eq!(server.get("/other.html", "").body, b"other", "WOULDBLOCK_CHAPTER={chapter}");
+    }
+    let chapter = start(&[("WOULDBLOCK_DIR", root), ("WOULDBLOCK_SPA", "1")], &["-q", "--chapter"]);
+    assert_eq!(chapter.get("/other.html", "").status, 404);
+    for args in [&["--print-manpage"][..], &["--print-completions", "bash"]] {
+        let output = Command::new(BINARY).args(args).env("WOULDBLOCK_PORT", "8080").output().unwrap();
+        assert!(output.status.success() && !output.stdout.is_empty(), "{}", text(&output.stderr));
+    }
+    // Two variables are as good as each other.
+    let both = [("WOULDBLOCK_QUIET", "1"), ("WOULDBLOCK_LOG_FILE", file)];
+    let output = Command::new(BINARY).arg(root).envs(both).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+}
+
+#[test]
 fn the_counters_are_behind_the_password_whatever_the_method() {
     let folder = folder();
     let server = with(&folder, &["--counters", "--auth", "me:word"]);
