@@ -150,6 +150,21 @@ fn a_bad_command_line_is_one_line_and_exit_2() {
 }
 
 #[test]
+fn a_bad_command_line_leads_to_the_help_that_knows_its_flags() {
+    for (args, said) in [
+        (&["check", "--lang", "fr"][..], "[possible values: zh, en]; see wouldblock check --help"),
+        (&["compare", "--lang", "fr"], "en or zh; see wouldblock compare --help"),
+        (&["check", "--nonsense"], "see wouldblock check --help"),
+        (&["--lang", "fr"], "see wouldblock --help"),
+    ] {
+        let output = run(args);
+        let stderr = text(&output.stderr);
+        assert_eq!((output.status.code(), stderr.lines().count()), (Some(2), 1), "{args:?}: {stderr}");
+        assert!(stderr.trim_end().ends_with(said), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
 fn a_missing_folder_or_a_file_in_its_place_is_one_line_and_exit_1() {
     let folder = folder();
     let file = folder.path().join("index.html");

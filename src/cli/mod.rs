@@ -142,6 +142,25 @@ fn parse() -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&matches)
 }
 
+/// What is wrong, in one line. clap explains itself in paragraphs.
+fn usage(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut line = lines.next().unwrap_or("error: bad usage").to_owned();
+    let goes_on = line.ends_with(':') || line.ends_with("provided");
+    for more in lines.take_while(|line| !line.starts_with("Usage") && !line.starts_with("For more")) {
+        if goes_on || more.starts_with("[possible values") {
+            line = format!("{line} {more}");
+        }
+    }
+    // A subcommand comes first or not at all.
+    let program = match std::env::args().nth(1) {
+        Some(name) if Cli::command().find_subcommand(&name).is_some() => format!("wouldblock {name}"),
+        _ => "wouldblock".to_owned(),
+    };
+    format!("wouldblock: {}; see {program} --help", line.trim_start_matches("error: "))
+}
+
 /// What installers ask for, to standard output.
 fn print(cli: &Cli) -> Option<std::io::Result<()>> {
     let mut out = std::io::stdout();
@@ -159,18 +178,7 @@ pub fn run() -> ExitCode {
     let cli = match parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            // clap explains itself in paragraphs; people want the line that says what is wrong.
-            let text = error.to_string();
-            let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            let mut line = lines.next().unwrap_or("error: bad usage").to_owned();
-            if line.ends_with(':') || line.ends_with("provided") {
-                for more in
-                    lines.take_while(|line| !line.starts_with("Usage") && !line.starts_with("For more"))
-                {
-                    line = format!("{line} {more}");
-                }
-            }
-            eprintln!("wouldblock: {}; see wouldblock --help", line.trim_start_matches("error: "));
+            eprintln!("{}", usage(&error));
             return ExitCode::from(USAGE);
         }
         Err(help) => {
