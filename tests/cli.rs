@@ -165,6 +165,20 @@ fn a_bad_command_line_leads_to_the_help_that_knows_its_flags() {
 }
 
 #[test]
+fn a_help_that_cannot_be_written_is_one_line_and_exit_1() {
+    for args in ["--help", "--print-manpage"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = Command::new(BINARY).arg(args).stdout(full).output().unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1), "{args}: {stderr}");
+        let (nobody, pipe) = std::io::pipe().unwrap();
+        drop(nobody);
+        let output = Command::new(BINARY).arg(args).stdout(pipe).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{args}");
+    }
+}
+
+#[test]
 fn a_missing_folder_or_a_file_in_its_place_is_one_line_and_exit_1() {
     let folder = folder();
     let file = folder.path().join("index.html");

@@ -200,6 +200,7 @@ fn an_interrupted_measurement_tells_what_was_complete_and_blames_no_server() {
     killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("INTERRUPTED: ") && text.contains("of 1000 rounds"), "{text}");
     let results: Results = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
     assert!(results.interrupted && results.rounds > 0);
@@ -217,4 +218,49 @@ fn a_measurement_that_was_told_to_ignore_the_terminal_s_end_goes_on() {
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && !text.contains("INTERRUPTED"), "{text}");
+}
+
+#[test]
+fn outputs_are_tried_before_anything_is_measured_and_what_is_there_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(at("good"), "earlier results").unwrap();
+    for bad in [["--json", &at("none/x")], ["--html", &at("")], ["--plots", &at("good")]] {
+        for good in ["good", "new"] {
+            let good = if bad[0] == "--json" { ["--html", &at(good)] } else { ["--json", &at(good)] };
+            let output = ours().arg("compare").args(good).args(bad).output().unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{bad:?}: {stderr}");
+            assert!(stderr.lines().count() == 1 && stderr.contains("cannot "), "{bad:?}: {stderr}");
+        }
+    }
+    assert_eq!(std::fs::read_to_string(at("good")).unwrap(), "earlier results");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing new");
+}
+
+#[test]
+fn what_cannot_be_written_is_one_line_and_takes_nothing_else_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    compare(folder.path(), &["--models", "blocking", "--silent", "0"]);
+    let again = || {
+        let mut command = ours();
+        command.args(["compare", "--lang", "en", "--from"]).arg(folder.path().join("results.json"));
+        command
+    };
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let page = folder.path().join("page.html");
+    let (nobody, pipe) = std::io::pipe().unwrap();
+    drop(nobody);
+    for (output, code, lines) in [
+        (again().args(["--html", "/dev/full"]).output().unwrap(), 1, 1),
+        (again().arg("--html").arg(&page).stdout(full()).output().unwrap(), 1, 1),
+        (again().stdout(pipe).output().unwrap(), 0, 0),
+        (again().stdout(full()).stderr(full()).output().unwrap(), 1, 0),
+    ] {
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), stderr.lines().count()), (Some(code), lines), "{stderr}");
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(told.contains("echo (null test)"), stderr.contains("cannot write /dev/full"), "{told}");
+    }
+    assert!(std::fs::read_to_string(page).unwrap().ends_with("</html>\n"));
 }

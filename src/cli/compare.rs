@@ -1,5 +1,6 @@
 //! `wouldblock compare`: flags.
 
+mod outputs;
 mod progress;
 
 use std::fmt::Display;
@@ -9,12 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use self::outputs::Outputs;
 use self::progress::Progress;
+use super::complain;
 use crate::compare::arrivals::Arrivals;
 use crate::compare::lang::Lang;
 use crate::compare::results::Results;
 use crate::compare::rounds;
-use crate::compare::{Options, echo, figures, guard, page, silent, table};
+use crate::compare::{Options, echo, guard, silent};
 use crate::config::{Model, Sweep};
 use crate::idle::IdleStrategy;
 
@@ -85,17 +88,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME=COMMAND", value_parser = external)]
     external: Vec<(String, String)>,
 
-    /// Write every run to a file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-
-    /// Write a page with the plots to a file
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
-
-    /// Write each plot of the page as an SVG file into a folder
-    #[arg(long, value_name = "DIR")]
-    plots: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
 
     /// Measure nothing: tell again what a file written by --json holds
     #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "full", "models", "idle", "sweep", "silent", "active",
@@ -140,7 +134,7 @@ impl Args {
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
-                eprintln!("wouldblock compare: {why}");
+                complain(&format!("wouldblock compare: {why}"));
                 ExitCode::FAILURE
             }
         }
@@ -152,36 +146,23 @@ impl Args {
             Some(file) => read(file)?,
             None => self.measure(lang)?,
         };
-        if let Some(file) = &self.json {
-            let mut json =
-                serde_json::to_string(&results).map_err(|error| format!("cannot write JSON: {error}"))?;
-            json.push('\n');
-            write(file, &json)?;
+        self.outputs.tell(&results, lang)?;
+        // What a file tells again was interrupted at another time.
+        if results.interrupted && self.from.is_none() {
+            return Err("interrupted: not all rounds were completed".to_owned());
         }
-        if let Some(file) = &self.html {
-            write(file, &page::render(&results, lang))?;
-        }
-        if let Some(folder) = &self.plots {
-            fs::create_dir_all(folder)
-                .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
-            for figure in figures::all(&results, lang) {
-                for (i, (_, svg)) in figure.panels.iter().enumerate() {
-                    write(&folder.join(format!("{}-{}.svg", figure.id, i + 1)), &page::standalone(svg))?;
-                }
-            }
-        }
-        print!("{}", table::render(&results, lang));
         Ok(())
     }
 
     fn measure(&self, lang: Lang) -> Result<Results, String> {
+        self.outputs.try_out()?;
         let options = self.options();
         let length = rounds::estimate_all(&options).as_secs();
         let shown = match length {
             ..120 => format!("{length} s"),
             _ => format!("{} min", length.div_ceil(60)),
         };
-        eprintln!("{}", lang.pick("Measuring; this takes about ", "开始测量，大约需要 ").to_owned() + &shown);
+        complain(&format!("{}{shown}", lang.pick("Measuring; this takes about ", "开始测量，大约需要 ")));
         let mut progress = Progress::new(lang).map_err(|error| format!("cannot catch signals: {error}"))?;
         let results =
             rounds::measure(&options, &mut progress).map_err(|error| format!("cannot measure: {error}"))?;
@@ -228,10 +209,6 @@ fn read(file: &Path) -> Result<Results, String> {
     serde_json::from_str(&text).map_err(|error| {
         format!("{} was not written by `compare --json` of this version: {error}", file.display())
     })
-}
-
-fn write(file: &Path, text: &str) -> Result<(), String> {
-    fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
 }
 
 /// A value of the server's own configuration, by the name that the server's flag has for it.

@@ -7,6 +7,7 @@ mod serve;
 mod share;
 mod values;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::builder::{BoolishValueParser, Resettable};
@@ -161,15 +162,44 @@ fn usage(error: &clap::Error) -> String {
     format!("wouldblock: {}; see {program} --help", line.trim_start_matches("error: "))
 }
 
+/// Writes to standard output. Who closes the pipe has read enough (`| head`).
+fn say(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    enough(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+fn enough(written: io::Result<()>) -> io::Result<()> {
+    written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
+}
+
+/// A line on standard error, if that is still there: a terminal can be closed.
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// What installers ask for, to standard output.
-fn print(cli: &Cli) -> Option<std::io::Result<()>> {
-    let mut out = std::io::stdout();
-    if let Some(shell) = cli.print_completions {
-        let mut text = Vec::new();
-        clap_complete::generate(shell, &mut command(), "wouldblock", &mut text);
-        return Some(std::io::Write::write_all(&mut out, &text));
+fn print(cli: &Cli) -> Option<io::Result<()>> {
+    let mut text = Vec::new();
+    let made = match cli.print_completions {
+        Some(shell) => {
+            clap_complete::generate(shell, &mut command(), "wouldblock", &mut text);
+            Ok(())
+        }
+        None if cli.print_manpage => clap_mangen::Man::new(command()).render(&mut text),
+        None => return None,
+    };
+    Some(made.and_then(|()| say(&String::from_utf8_lossy(&text))))
+}
+
+/// The exit status after writing to standard output.
+fn printed(written: io::Result<()>) -> ExitCode {
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("wouldblock: cannot write to standard output: {error}"));
+            ExitCode::FAILURE
+        }
     }
-    cli.print_manpage.then(|| clap_mangen::Man::new(command()).render(&mut out))
 }
 
 /// Parses the command line and runs what it says. Returns the exit status: 0 when all went well, 1 when the work
@@ -178,22 +208,13 @@ pub fn run() -> ExitCode {
     let cli = match parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            eprintln!("{}", usage(&error));
+            complain(&usage(&error));
             return ExitCode::from(USAGE);
         }
-        Err(help) => {
-            let _ = help.print();
-            return ExitCode::SUCCESS;
-        }
+        Err(help) => return printed(enough(help.print().and_then(|()| io::stdout().flush()))),
     };
-    if let Some(printed) = print(&cli) {
-        return match printed {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("wouldblock: cannot write to standard output: {error}");
-                ExitCode::FAILURE
-            }
-        };
+    if let Some(written) = print(&cli) {
+        return printed(written);
     }
     match cli.command {
         Some(Command::Check(args)) => args.run(),
