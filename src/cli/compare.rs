@@ -17,7 +17,7 @@ use crate::compare::arrivals::Arrivals;
 use crate::compare::lang::Lang;
 use crate::compare::results::Results;
 use crate::compare::rounds;
-use crate::compare::{Options, echo, guard, silent};
+use crate::compare::{Options, echo, guard, reading, silent};
 use crate::config::{Model, Sweep};
 use crate::idle::IdleStrategy;
 
@@ -206,8 +206,8 @@ impl Args {
 fn read(file: &Path) -> Result<Results, String> {
     let text =
         fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-    serde_json::from_str(&text).map_err(|error| {
-        format!("{} was not written by `compare --json` of this version: {error}", file.display())
+    reading::read(&text).map_err(|why| {
+        format!("{} was not written by `compare --json` of this version: {why}", file.display())
     })
 }
 

@@ -9,7 +9,7 @@
 //! | `machine`, `procfs`, `counters` | what the system says of the machine and of a process, and a server of itself |
 //! | `cell` | one run: start, fill, warm up, measure, stop |
 //! | `rounds` | all runs: order, repeats, what is thrown away |
-//! | `results` | what was measured, as it stands in the JSON file |
+//! | `results`, `reading` | what was measured, as it stands in the JSON file; that file read again |
 //! | `fit`, `findings` | what follows from it: the cost model, predictions, break-even points |
 //! | `table`, `page`, `figures`, `plot`, `lang` | how it is told |
 //!
@@ -32,6 +32,7 @@ pub mod numbers;
 pub mod page;
 pub mod plot;
 pub mod procfs;
+pub mod reading;
 pub mod results;
 pub mod rounds;
 pub mod sentences;
