@@ -104,6 +104,11 @@ fn another_server_stands_in_the_same_table_and_one_that_fails_says_why() {
     assert!(of("twin").iter().all(|point| point.trouble.is_none() && point.runs.len() == 1));
     assert!(of("broken").iter().all(|point| matches!(point.trouble, Some(Trouble::Start(_)))));
     assert!(text.contains("broken, N = 0: did not start: it ended at once"), "{text}");
+    let warned = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        warned.contains("WARN") && warned.contains("it ended at once"),
+        "at once, not at the end: {warned}"
+    );
 }
 
 #[test]

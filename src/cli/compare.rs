@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use self::outputs::Outputs;
 use self::progress::Progress;
-use super::complain;
+use super::{complain, install_logger};
 use crate::compare::arrivals::Arrivals;
 use crate::compare::lang::Lang;
 use crate::compare::results::Results;
@@ -129,7 +129,10 @@ impl Args {
             Some(Helper::Guard { folder }) => {
                 guard::watch(folder).map_err(|error| format!("cannot guard: {error}"))
             }
-            None => self.compare(),
+            None => {
+                install_logger(0);
+                self.compare()
+            }
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

@@ -177,6 +177,19 @@ fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// Diagnostics on standard error: warnings, and more with each `-v`.
+fn install_logger(verbose: u8) {
+    let level = match verbose {
+        0 => log::LevelFilter::Warn,
+        1 => log::LevelFilter::Info,
+        2 => log::LevelFilter::Debug,
+        _ => log::LevelFilter::Trace,
+    };
+    if let Err(error) = simple_logger::SimpleLogger::new().with_level(level).init() {
+        complain(&format!("wouldblock: no diagnostics: {error}"));
+    }
+}
+
 /// What installers ask for, to standard output.
 fn print(cli: &Cli) -> Option<io::Result<()>> {
     let mut text = Vec::new();

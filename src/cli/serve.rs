@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::flags::{self, Guarding, Limiting, Listening, Logging, Looping, Presenting};
 use super::values::Bind;
-use super::{USAGE, share};
+use super::{USAGE, install_logger, share};
 use crate::access_log::AccessLog;
 use crate::chapter::Chapter;
 use crate::compare::counters::WithCounters;
@@ -87,15 +87,7 @@ fn account_failure(error: &AccountError) -> Failure {
 
 impl Args {
     pub(super) fn run(self) -> ExitCode {
-        let level = match self.logging.verbose {
-            0 => log::LevelFilter::Warn,
-            1 => log::LevelFilter::Info,
-            2 => log::LevelFilter::Debug,
-            _ => log::LevelFilter::Trace,
-        };
-        if let Err(error) = simple_logger::SimpleLogger::new().with_level(level).init() {
-            eprintln!("wouldblock: no diagnostics: {error}");
-        }
+        install_logger(self.logging.verbose);
         match self.serve() {
             Ok(()) => ExitCode::SUCCESS,
             Err(Failure::Usage(error)) => {

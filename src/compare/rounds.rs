@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Options;
 use super::cell;
+use super::lang::Lang;
 use super::machine::Machine;
 use super::matrix::{Kind, Measurement, plan};
 use super::results::{Pair, Point, Results, SCHEMA, Sample, Trouble};
@@ -83,7 +84,9 @@ pub fn measure(options: &Options, watch: &mut dyn Watch) -> std::io::Result<Opti
             // A disturbed run is repeated at once, unless that would take the time of those still to come.
             let may_repeat = || {
                 let rest = round_s - done;
-                options.budget_s.is_none_or(|budget| start.elapsed().as_secs_f64() + rest < budget)
+                let in_time =
+                    options.budget_s.is_none_or(|budget| start.elapsed().as_secs_f64() + rest < budget);
+                in_time && !watch.is_stopped()
             };
             let measured = slot.measure(options, &machine, &site, &mut random, &mut fastest_us, &may_repeat);
             if let Err(trouble) = measured {
@@ -162,7 +165,8 @@ impl Slot {
     }
 
     fn fail(&mut self, trouble: Trouble) {
-        log::info!("{:?}: {}", self.point.what, trouble.text(super::lang::Lang::En));
+        let Measurement { cell, .. } = &self.point.what;
+        log::warn!("{}, N = {}: {}", cell.server.name(), cell.silent, trouble.text(Lang::En));
         self.point.trouble = Some(trouble);
         self.troubles += 1;
     }

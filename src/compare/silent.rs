@@ -1,7 +1,7 @@
 //! Silent connections, held by a process of their own: 10,000 descriptors and their memory are then not the client's,
 //! and the holder sleeps in a read, so it takes no time from anybody.
 //!
-//! The two sides talk in lines: the holder says `held N` once; to each line it is sent it replies `alive N`; at end of
+//! The two sides talk in lines: the holder says `held N` once, and why if there are not more; to each line it is sent it replies `alive N`; at end of
 //! input it ends.
 
 use std::io::{self, BufRead, BufReader, Write};
@@ -20,12 +20,13 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub fn hold(address: SocketAddr, count: usize) -> io::Result<()> {
     super::machine::raise_file_limit();
     let mut held = Vec::with_capacity(count);
+    let mut why = String::new();
     let mut out = io::stdout().lock();
     for i in 0..count {
         match TcpStream::connect_timeout(&address, Duration::from_secs(3)) {
             Ok(stream) => held.push(stream),
             Err(error) => {
-                log::warn!("silent connection {i} of {count} to {address}: {error}");
+                why = format!(" {error}");
                 break;
             }
         }
@@ -33,7 +34,7 @@ pub fn hold(address: SocketAddr, count: usize) -> io::Result<()> {
             std::thread::sleep(PAUSE);
         }
     }
-    writeln!(out, "held {}", held.len())?;
+    writeln!(out, "held {}{why}", held.len())?;
     out.flush()?;
     for line in io::stdin().lock().lines() {
         line?;
@@ -70,7 +71,11 @@ impl Holder {
         let input = child.stdin.take();
         let Some(output) = child.stdout.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
         let mut holder = Self { child, input, output: BufReader::new(output), held: 0 };
-        holder.held = holder.hear("held ")?;
+        let (held, why) = holder.hear("held ")?;
+        if held < count {
+            log::warn!("silent connection {held} of {count} to {address}: {why}");
+        }
+        holder.held = held;
         Ok(holder)
     }
 
@@ -84,14 +89,18 @@ impl Holder {
         if let Some(input) = &mut self.input {
             writeln!(input, "?")?;
         }
-        self.hear("alive ")
+        Ok(self.hear("alive ")?.0)
     }
 
-    fn hear(&mut self, what: &str) -> io::Result<usize> {
+    /// The number in the next line, and what is said of it.
+    fn hear(&mut self, what: &str) -> io::Result<(usize, String)> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
-        let number = line.trim().strip_prefix(what).and_then(|number| number.parse().ok());
-        number.ok_or_else(|| io::Error::other(format!("the holder of silent connections said {line:?}")))
+        let heard = line.trim().strip_prefix(what).and_then(|rest| {
+            let (number, why) = rest.split_once(' ').unwrap_or((rest, ""));
+            Some((number.parse().ok()?, why.to_owned()))
+        });
+        heard.ok_or_else(|| io::Error::other(format!("the holder of silent connections said {line:?}")))
     }
 }
 
