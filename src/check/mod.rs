@@ -118,6 +118,8 @@ pub struct Report {
     pub server: String,
     /// Every rule, in order.
     pub rules: Vec<Judged>,
+    /// Whether the server was there after every rule, whichever were chosen.
+    pub survived: bool,
     /// What a reader must know about the run as a whole.
     pub notes: Vec<Finding>,
     /// How long it took.
@@ -130,9 +132,14 @@ impl Report {
         self.rules.iter().filter(|j| matches!(j.outcome, Outcome::Fail(_)))
     }
 
-    /// Whether no `must` is red.
+    /// Whether any rule is green or red. A run without verdicts says nothing about the server, good or bad.
+    pub fn decided(&self) -> bool {
+        self.rules.iter().any(|j| matches!(j.outcome, Outcome::Pass | Outcome::Fail(_)))
+    }
+
+    /// Whether something was judged, no `must` is red and the server lived through it.
     pub fn passed(&self) -> bool {
-        self.red().all(|j| j.rule.severity != Severity::Must)
+        self.decided() && self.survived && self.red().all(|j| j.rule.severity != Severity::Must)
     }
 
     /// 0 to 100 over the decided rules; a `must` weighs four, a `should` two, a `good` one.

@@ -70,7 +70,7 @@ pub fn run(options: &Options, progress: &(dyn Fn(usize, usize, &str) + Sync)) ->
         None => run.silent(&chosen),
     }
     let mut judged = run.judged.into_inner().unwrap_or_else(PoisonError::into_inner);
-    verdict_on_survival(&mut judged, &run.culprits);
+    notes.extend(verdict_on_survival(&mut judged, &run.culprits));
     if options.stop.load(Ordering::Relaxed) {
         notes.push(seen!(
             "已中断：没轮到的规则都没有查",
@@ -82,6 +82,7 @@ pub fn run(options: &Options, progress: &(dyn Fn(usize, usize, &str) + Sync)) ->
         url: options.url.clone(),
         server: server.unwrap_or_default(),
         rules: judged,
+        survived: run.culprits.is_empty(),
         notes,
         time: begun.elapsed(),
     })
@@ -318,14 +319,19 @@ fn unjudged(rule: &'static Rule, outcome: Outcome) -> Judged {
     Judged { rule, outcome, sent: String::new(), came: String::new(), time: Duration::ZERO }
 }
 
-/// `close.survives` is red if the server was gone at any time.
-fn verdict_on_survival(judged: &mut [Judged], culprits: &[&str]) {
+/// `close.survives` is red if the server was gone at any time. Where nobody asked for it, a note says so.
+fn verdict_on_survival(judged: &mut [Judged], culprits: &[&str]) -> Option<Finding> {
     if culprits.is_empty() {
-        return;
+        return None;
     }
-    if let Some(j) = judged.iter_mut().find(|j| j.rule.id == rules::SURVIVES) {
-        let ids = culprits.join(", ");
-        j.outcome = Outcome::Fail(seen!("服务器没撑过：{ids}", "the server did not survive: {ids}"));
+    let ids = culprits.join(", ");
+    let what = seen!("服务器没撑过：{ids}", "the server did not survive: {ids}");
+    match judged.iter_mut().find(|j| j.rule.id == rules::SURVIVES) {
+        Some(j) => {
+            j.outcome = Outcome::Fail(what);
+            None
+        }
+        None => Some(what),
     }
 }
 

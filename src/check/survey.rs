@@ -30,10 +30,17 @@ pub(super) fn choose(options: &Options) -> Result<Vec<&'static Rule>, CannotRun>
             ));
         }
     }
-    Ok(rules::all()
+    let chosen: Vec<&'static Rule> = rules::all()
         .filter(|r| options.only.is_empty() || options.only.iter().any(|p| matches(p, r)))
         .filter(|r| !options.skip.iter().any(|p| matches(p, r)))
-        .collect())
+        .collect();
+    if chosen.is_empty() {
+        return Err(CannotRun::new(
+            "--only 与 --skip 合起来一条规则也没有留下".to_owned(),
+            "--only and --skip together leave no rule".to_owned(),
+        ));
+    }
+    Ok(chosen)
 }
 
 /// The first address at which somebody listens. Whoever connects also asks something: connections that come and

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::check::{self, Lang, Options};
 
-/// No must is red / some must is red / there was no run.
+/// No must is red / some must is red or the server did not survive / there was no run, or no verdict in it.
 const OK: u8 = 0;
 const RED: u8 = 1;
 const NO_RUN: u8 = 2;
@@ -23,7 +23,9 @@ enum Language {
 }
 
 #[derive(clap::Args)]
-#[command(after_help = "Exit status: 0 no must is red, 1 some must is red, 2 it could not run.")]
+#[command(
+    after_help = "Exit status: 0 no must is red, 1 some must is red or the server died, 2 it could not run or judge."
+)]
 pub(super) struct Args {
     /// The server: http://HOST, with :PORT and /PATH if need be
     #[arg(required_unless_present_any = ["list", "explain"])]
@@ -133,6 +135,15 @@ impl Args {
         };
         if options.stop.load(std::sync::atomic::Ordering::Relaxed) {
             return print(&out, NO_RUN);
+        }
+        if report.survived && !report.decided() {
+            print(&out, NO_RUN);
+            return complain(match lang {
+                Lang::Zh => "什么也没能判定：选中的规则全都跳过了，或没有定论".to_owned(),
+                Lang::En => {
+                    "nothing could be judged: every chosen rule was left out or stays undecided".to_owned()
+                }
+            });
         }
         print(&out, if report.passed() { OK } else { RED })
     }

@@ -198,3 +198,25 @@ fn a_server_that_does_not_serve_the_folder_is_told_so_and_not_blamed_for_the_fil
     assert_eq!(out.status.code(), Some(0), "{}", text(&out.stdout));
     assert!(text(&out.stdout).contains("are not served"), "{}", text(&out.stdout));
 }
+
+#[test]
+fn a_run_that_judges_nothing_is_not_green() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Mini::start(root.path(), "");
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("http://{}/", silent.local_addr().unwrap());
+    for (flags, word) in [
+        (&[&silent[..], "--skip", "framing"][..], "nothing could be judged"),
+        (&[&server.url(), "--only", "length.octets"], "nothing could be judged"),
+        (&[&server.url(), "--only", "split", "--skip", "split"], "leave no rule"),
+    ] {
+        let out = check(flags);
+        assert_eq!(out.status.code(), Some(2), "{flags:?}: {}", text(&out.stdout));
+        let said = text(&out.stderr);
+        assert!(said.contains(word) && said.lines().count() == 1, "{flags:?}: {said}");
+        assert!(!text(&out.stdout).contains("in order"), "{flags:?}: {}", text(&out.stdout));
+    }
+    let out = check(&[&server.url(), "--only", "length.octets", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(report["passed"].as_bool(), Some(false));
+}

@@ -3,5 +3,6 @@
 mod cli; // flags, exit codes, outputs, Ctrl-C
 pub(crate) mod mini; // a tiny server that breaks the one rule it is told to
 mod mini_site;
+mod odd; // servers that are odd and right: no red
 mod own; // our server is green
 mod table; // each rule against the server that breaks it

@@ -213,7 +213,9 @@ fn tail(out: &mut String, report: &Report, w: &Words, paint: &Paint, lang: Lang)
     }
     let first = report.first_to_fix();
     if first.is_empty() {
-        let _ = writeln!(out, "{}", paint.green(w.all_green));
+        if report.passed() {
+            let _ = writeln!(out, "{}", paint.green(w.all_green));
+        }
         return;
     }
     let _ = writeln!(out, "\n{}", paint.bold(w.first));
