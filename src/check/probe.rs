@@ -272,7 +272,7 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// Sends raw octets on a connection of their own and reads one head.
+    /// Sends raw octets on a connection of their own and reads the head of the final answer.
     pub(super) fn raw(&mut self, bytes: &[u8]) -> Result<(Conn, Result<Head, Lack>), Stop> {
         let mut conn = self.connect()?;
         conn.send(bytes);

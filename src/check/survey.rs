@@ -140,7 +140,7 @@ pub(super) fn is_serial(env: &Env) -> bool {
     a.send(&bytes[..bytes.len() - 2]);
     probe.pause(Duration::from_millis(20));
     b.send(&bytes);
-    let waits = matches!(b.head_within(env.patience.min(Duration::from_secs(1))), Err(Lack::Silence(_)));
+    let waits = matches!(b.next_head_within(env.patience.min(Duration::from_secs(1))), Err(Lack::Silence(_)));
     a.send(&bytes[bytes.len() - 2..]);
     let _ = a.answer(false);
     waits

@@ -205,13 +205,34 @@ impl Conn {
         &self.inbox
     }
 
-    /// Reads one head, 1xx included.
+    /// Reads the head of the final answer, past any 1xx: every client must be able to (RFC 9110 §15.2).
     pub(super) fn head(&mut self) -> Result<Head, Lack> {
-        self.head_within(self.patience)
+        self.final_head().map(|(head, _)| head)
     }
 
-    /// As [`Conn::head`], with another patience.
-    pub(super) fn head_within(&mut self, patience: Duration) -> Result<Head, Lack> {
+    /// As [`Conn::head`], with the status codes of the 1xx that came before. A 101 is final: what follows it is no
+    /// longer HTTP.
+    fn final_head(&mut self) -> Result<(Head, Vec<u16>), Lack> {
+        let mut interim = Vec::new();
+        loop {
+            let head = self.next_head()?;
+            if !(100..200).contains(&head.status) || head.status == 101 {
+                return Ok((head, interim));
+            }
+            interim.push(head.status);
+            if interim.len() > 10 {
+                return Err(Lack::NotHttp);
+            }
+        }
+    }
+
+    /// Reads one head, even of a 1xx.
+    pub(super) fn next_head(&mut self) -> Result<Head, Lack> {
+        self.next_head_within(self.patience)
+    }
+
+    /// As [`Conn::next_head`], with another patience.
+    pub(super) fn next_head_within(&mut self, patience: Duration) -> Result<Head, Lack> {
         let begun = Instant::now();
         let mut seen = 0;
         loop {
@@ -247,19 +268,9 @@ impl Conn {
 
     /// Reads one whole answer, past any 1xx. `to_head` says that the request was a HEAD.
     pub(super) fn answer(&mut self, to_head: bool) -> Result<Answer, Lack> {
-        let mut interim = Vec::new();
-        loop {
-            let head = self.head()?;
-            if (100..200).contains(&head.status) && head.status != 101 {
-                interim.push(head.status);
-                if interim.len() > 10 {
-                    return Err(Lack::NotHttp);
-                }
-                continue;
-            }
-            let (body, end) = self.body(&head, to_head);
-            return Ok(Answer { head, body, end, interim });
-        }
+        let (head, interim) = self.final_head()?;
+        let (body, end) = self.body(&head, to_head);
+        Ok(Answer { head, body, end, interim })
     }
 
     /// Reads the body that belongs to `head` (RFC 9112 §6.3).

@@ -1,11 +1,65 @@
 //! Servers that are odd and right, or wrong where nothing is asked: what a rule says of them shows whether it asks
 //! for more than the RFCs do. Each is one closure from request to answer; one request a connection.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
 
-use wouldblock::check::{self, Options};
+use wouldblock::check::{self, Options, Outcome, Report};
+
+/// A running server; ends when dropped.
+struct Odd {
+    addr: SocketAddr,
+    stop: Arc<AtomicBool>,
+}
+
+impl Odd {
+    /// `answer` is told the request's head and gives the octets of the answer.
+    fn start(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let odd = Self { addr: listener.local_addr().unwrap(), stop: Arc::default() };
+        let (stop, answer) = (Arc::clone(&odd.stop), Arc::new(answer));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stop.load(SeqCst) {
+                    break;
+                }
+                let (Ok(stream), answer) = (stream, Arc::clone(&answer)) else { continue };
+                std::thread::spawn(move || serve(stream, &*answer));
+            }
+        });
+        odd
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+}
+
+impl Drop for Odd {
+    fn drop(&mut self) {
+        self.stop.store(true, SeqCst);
+        let _ = TcpStream::connect(self.addr);
+    }
+}
+
+/// One request, one answer, and an orderly end.
+fn serve(mut stream: TcpStream, answer: &dyn Fn(&str) -> Vec<u8>) {
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+    let (mut head, mut chunk) = (Vec::new(), [0; 16384]);
+    while !head.windows(4).any(|w| w == b"\r\n\r\n") {
+        match stream.read(&mut chunk) {
+            Ok(n) if n > 0 => head.extend_from_slice(&chunk[..n]),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Ok(_) | Err(_) => return,
+        }
+    }
+    let _ = stream.write_all(&answer(&String::from_utf8_lossy(&head)));
+    let _ = stream.shutdown(Shutdown::Write);
+    while stream.read(&mut chunk).is_ok_and(|n| n > 0) {}
+}
 
 /// An answer with Date and the length; without its body if the request was a HEAD.
 fn reply(request: &str, status: &str, fields: &str, body: &[u8]) -> Vec<u8> {
@@ -37,6 +91,21 @@ fn options(url: &str, only: &[&str]) -> Options {
     options
 }
 
+fn judged(url: &str, only: &[&str]) -> Report {
+    check::run(&options(url, only), &|_, _, _| {}).unwrap()
+}
+
+/// What became of each of these rules, in the order of the rules.
+fn outcomes(url: &str, only: &[&str]) -> Vec<(&'static str, Outcome)> {
+    judged(url, only).rules.into_iter().map(|j| (j.rule.id, j.outcome)).collect()
+}
+
+fn all_pass(url: &str, only: &[&str]) {
+    for (id, outcome) in outcomes(url, only) {
+        assert_eq!(outcome, Outcome::Pass, "{id}");
+    }
+}
+
 #[test]
 fn a_server_that_died_has_not_passed_though_only_a_rule_of_little_weight_was_asked() {
     // Ends when a request ends before its blank line; until then it serves one client after another.
@@ -59,4 +128,32 @@ fn a_server_that_died_has_not_passed_though_only_a_rule_of_little_weight_was_ask
     let report = check::run(&options, &|_, _, _| {}).unwrap();
     assert!(report.red().all(|j| j.rule.severity == check::Severity::Good), "{:?}", report.rules);
     assert!(!report.passed(), "{:?}", report.rules);
+}
+
+/// Rules that read no more than a head.
+const BY_HEAD: [&str; 6] = [
+    "limits.long-method",
+    "limits.target-8000",
+    "malformed.no-host",
+    "malformed.two-hosts",
+    "malformed.http-response",
+    "close.error-survives-upload",
+];
+
+/// A 103 before this answer, as RFC 9110 §15.2 allows at any time.
+fn with_hints(answer: Vec<u8>) -> Vec<u8> {
+    [b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n".to_vec(), answer].concat()
+}
+
+#[test]
+fn an_interim_response_is_not_taken_for_the_answer() {
+    let server = Odd::start(|request| with_hints(one_page(request)));
+    all_pass(&server.url("/"), &BY_HEAD);
+    all_pass(&server.url("/"), &["method.connect", "method.expect-continue"]);
+    let proxy = Odd::start(|request| {
+        let tunnel = request.starts_with("CONNECT");
+        with_hints(if tunnel { reply(request, "200 OK", "", b"") } else { one_page(request) })
+    });
+    let report = judged(&proxy.url("/"), &["method.connect"]);
+    assert_eq!(report.red().count(), 1, "{:?}", report.rules);
 }
