@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
@@ -156,4 +157,26 @@ fn an_interim_response_is_not_taken_for_the_answer() {
     });
     let report = judged(&proxy.url("/"), &["method.connect"]);
     assert_eq!(report.red().count(), 1, "{:?}", report.rules);
+}
+
+/// The file in `root` that a request names, if there is one.
+fn file(root: &Path, request: &str) -> Option<Vec<u8>> {
+    let path = request.split(' ').nth(1)?.trim_start_matches('/');
+    std::fs::read(root.join(path)).ok()
+}
+
+#[test]
+fn a_listing_is_judged_as_what_it_says_it_is() {
+    for (kind, red) in [("text/plain", 0), ("application/json", 0), ("text/html; charset=utf-8", 1)] {
+        let root = tempfile::tempdir().unwrap();
+        let served = root.path().to_owned();
+        let server = Odd::start(move |request| match file(&served, request) {
+            Some(body) => reply(request, "200 OK", "", &body),
+            None => reply(request, "200 OK", &format!("Content-Type: {kind}\r\n"), b"[\"<b>bold.txt\"]"),
+        });
+        let mut options = options(&server.url("/"), &["path.listing"]);
+        options.root = Some(root.path().to_owned());
+        let report = check::run(&options, &|_, _, _| {}).unwrap();
+        assert_eq!((report.score(), report.red().count()), (100 * u32::from(red == 0), red), "{kind}");
+    }
 }

@@ -448,10 +448,9 @@ the path out.",
                 let mut conn = p.connect()?;
                 conn.send(&p.req("GET", target).close().bytes());
                 let Ok(answer) = conn.answer(false) else { continue };
-                let html = answer.head.get("content-type").is_none_or(|t| t.contains("html"));
                 let raw = answer.body.windows(10).any(|w| w == b"<script>wb");
                 ensure!(
-                    !(html && raw),
+                    !(is_html(&answer.head) && raw),
                     "错误页里有未转义的 <script>",
                     "the page contains <script> unescaped"
                 );
@@ -476,7 +475,11 @@ the path out.",
                 not_here!("没有目录列表", "there is no listing");
             }
             let raw = answer.body.windows(7).any(|w| w == b"<b>bold");
-            ensure!(!raw, "列表里有未转义的 <b>", "the listing contains <b> unescaped");
+            ensure!(
+                !(is_html(&answer.head) && raw),
+                "列表里有未转义的 <b>",
+                "the listing contains <b> unescaped"
+            );
             Ok(())
         }),
     },
@@ -546,6 +549,11 @@ pub(super) fn is_for_everything(p: &Probe<'_>, answer: &Answer) -> Result<bool, 
     // Not recorded: the report shows what the rule asked.
     let missing = Probe::new(p.env, Duration::ZERO).ask(p.req("GET", MISSING))?;
     Ok(missing.status() == answer.status() && missing.body == answer.body)
+}
+
+/// Whether a browser reads the body as markup: without a type it guesses. In JSON or plain text `<` stands for itself.
+fn is_html(head: &Head) -> bool {
+    head.get("content-type").is_none_or(|t| t.to_ascii_lowercase().contains("html"))
 }
 
 /// The laid file must come by this (raw) name.
