@@ -180,3 +180,12 @@ fn a_listing_is_judged_as_what_it_says_it_is() {
         assert_eq!((report.score(), report.red().count()), (100 * u32::from(red == 0), red), "{kind}");
     }
 }
+
+#[test]
+fn a_page_that_is_a_503_may_leave_date_out_and_is_no_fault_of_the_request() {
+    let server =
+        Odd::start(|_| b"HTTP/1.1 503 Away\r\nContent-Length: 5\r\nConnection: close\r\n\r\naway\n".to_vec());
+    let rules = outcomes(&server.url("/"), &["framing.date", "malformed.10-without-host"]);
+    assert!(matches!(rules[0].1, Outcome::Skipped(_)), "{rules:?}");
+    assert_eq!(rules[1].1, Outcome::Pass);
+}
