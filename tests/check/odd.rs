@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
 
 use wouldblock::check::{self, Options, Outcome, Report};
@@ -188,4 +188,20 @@ fn a_page_that_is_a_503_may_leave_date_out_and_is_no_fault_of_the_request() {
     let rules = outcomes(&server.url("/"), &["framing.date", "malformed.10-without-host"]);
     assert!(matches!(rules[0].1, Outcome::Skipped(_)), "{rules:?}");
     assert_eq!(rules[1].1, Outcome::Pass);
+}
+
+#[test]
+fn head_is_compared_only_in_what_stays_the_same_from_get_to_get() {
+    let page = |head_type: &'static str| {
+        let count = AtomicUsize::new(0);
+        Odd::start(move |request| {
+            let n = count.fetch_add(1, SeqCst);
+            let kind = if request.starts_with("HEAD ") { head_type } else { "text/html" };
+            let fields = format!("Content-Type: {kind}\r\nETag: \"{n}\"\r\n");
+            reply(request, "200 OK", &fields, "x".repeat(100 + n).as_bytes())
+        })
+    };
+    all_pass(&page("text/html").url("/"), &["method.head-same-fields"]);
+    let report = judged(&page("text/plain").url("/"), &["method.head-same-fields"]);
+    assert_eq!(report.red().count(), 1, "{:?}", report.rules);
 }
