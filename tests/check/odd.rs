@@ -205,3 +205,15 @@ fn head_is_compared_only_in_what_stays_the_same_from_get_to_get() {
     let report = judged(&page("text/plain").url("/"), &["method.head-same-fields"]);
     assert_eq!(report.red().count(), 1, "{:?}", report.rules);
 }
+
+#[test]
+fn a_path_of_any_length_can_be_the_page() {
+    let server = Odd::start(one_page);
+    for length in [1990, 8100] {
+        let url = server.url(&format!("/{}", "p".repeat(length)));
+        for (id, outcome) in outcomes(&url, &["limits.target-8000", "limits.query-2000"]) {
+            let ours = matches!(&outcome, Outcome::Undecided(why) if why.en.contains("checker"));
+            assert!(!ours && !matches!(outcome, Outcome::Fail(_)), "{id}: {outcome:?}");
+        }
+    }
+}

@@ -86,13 +86,7 @@ or, at close, a reset.",
             zh: "标准建议至少支持 8000 字节的请求行；带长查询串的链接会用到。",
             en: "The standard recommends at least 8000 octets; links with long queries need them.",
         },
-        test: Run(|p| {
-            let page = p.env.page.clone();
-            let fixed = "GET ? HTTP/1.1".len() + page.len();
-            let target = format!("{page}?{}", "q".repeat(8000 - fixed));
-            let answer = p.ask(p.req("GET", &target))?;
-            p.is_page(&answer)
-        }),
+        test: Run(|p| long_line(p, 8000)),
     },
     Rule {
         id: "limits.query-2000",
@@ -108,11 +102,7 @@ or, at close, a reset.",
             zh: "recv(1024) 读到的请求行没有结尾，路径就被截断了。先把整个请求头读完。",
             en: "recv(1024) sees a request line without its end, and the path is cut. Read the whole head first.",
         },
-        test: Run(|p| {
-            let target = format!("{}?{}", p.env.page, "q".repeat(1950));
-            let answer = p.ask(p.req("GET", &target))?;
-            p.is_page(&answer)
-        }),
+        test: Run(|p| long_line(p, 2000)),
     },
     Rule {
         id: "limits.target-huge",
@@ -207,6 +197,16 @@ or, at close, a reset.",
 
 /// More than the largest limit that a common server comes with (1 MB and a little, Go's).
 const HUGE: usize = 1_500_000;
+
+/// The page with a query that makes the request line this long.
+fn long_line(p: &mut Probe<'_>, length: usize) -> Verdict {
+    let page = p.env.page.clone();
+    let Some(query) = length.checked_sub("GET ? HTTP/1.1".len() + page.len()) else {
+        not_here!("地址本身就超过 {length} 字节", "the address alone is longer than {length} octets");
+    };
+    let answer = p.ask(p.req("GET", &format!("{page}?{}", "q".repeat(query))))?;
+    p.is_page(&answer)
+}
 
 /// A head of about this size is answered: as usual, or by a refusal where that is allowed.
 fn sized(p: &mut Probe<'_>, size: usize, must_work: bool) -> Verdict {
