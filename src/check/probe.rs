@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::answer::{Answer, BodyEnd, End, Head};
 use super::fixture::Files;
 use super::rule::{Finding, Refusal};
-use super::wire::{Conn, Exchange, Lack, Log};
+use super::wire::{Conn, Exchange, Lack, Log, MAX_HEAD};
 
 /// Why a rule stopped before its end.
 #[derive(Debug, Clone)]
@@ -346,6 +346,10 @@ pub(super) fn lack(lack: Lack) -> Stop {
         Lack::Misframed => Stop::Fail(seen!(
             "前一份应答之后来的不是应答：前面多发或少发了字节",
             "what follows the answer before is no answer: octets too many or too few"
+        )),
+        Lack::LongHead => Stop::Undecided(seen!(
+            "应答的头超过 {MAX_HEAD} 字节，检查器不再往下读",
+            "the head of the answer is longer than {MAX_HEAD} octets, and the checker reads no further"
         )),
         Lack::OutOfTime => Stop::Undecided(seen!("这条规则超时了，未能判定", "this rule ran out of time")),
         Lack::NotHttp => Stop::Undecided(seen!(

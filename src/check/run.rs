@@ -254,7 +254,7 @@ impl Run<'_> {
         let probe = Probe::new(self.env, Duration::ZERO);
         conn.send(&probe.page().close().bytes());
         match conn.head() {
-            Ok(_) | Err(Lack::NotHttp | Lack::Misframed) => Health::Fine,
+            Ok(_) | Err(Lack::NotHttp | Lack::LongHead | Lack::Misframed) => Health::Fine,
             Err(Lack::Silence(_) | Lack::OutOfTime) => Health::Hangs,
             Err(Lack::Ended(_)) => Health::Ended,
         }

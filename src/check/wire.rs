@@ -19,7 +19,7 @@ const CONNECT: Duration = Duration::from_millis(3500);
 /// No more than this waits to be understood, whatever a server pours out.
 const MAX_INBOX: usize = MAX_BODY + 1024 * 1024;
 /// Most octets of a response head: no server needs more, and a server that never ends it must not fill memory.
-const MAX_HEAD: usize = 256 * 1024;
+pub(super) const MAX_HEAD: usize = 256 * 1024;
 /// How much of each direction is kept for the report.
 const KEPT: usize = 600;
 
@@ -54,6 +54,8 @@ pub(super) enum Lack {
     Ended(End),
     /// Something came that cannot be read as HTTP.
     NotHttp,
+    /// An answer began whose head is longer than [`MAX_HEAD`].
+    LongHead,
     /// As [`Lack::NotHttp`], after a readable answer on the same connection: that one's end was wrong.
     Misframed,
     /// The rule's own time was over: says nothing about the server.
@@ -244,7 +246,8 @@ impl Conn {
             }
             seen = self.inbox.len().saturating_sub(4);
             if self.inbox.len() > MAX_HEAD {
-                return Err(self.not_http());
+                let begun = self.inbox.starts_with(b"HTTP");
+                return Err(if begun { Lack::LongHead } else { self.not_http() });
             }
             match self.pull(begun + patience) {
                 Pull::Data => {}

@@ -217,3 +217,14 @@ fn a_path_of_any_length_can_be_the_page() {
         }
     }
 }
+
+#[test]
+fn a_head_longer_than_the_checker_reads_is_called_that() {
+    let server = Odd::start(|request| {
+        reply(request, "200 OK", &format!("X-Big: {}\r\n", "z".repeat(600_000)), b"hello\n")
+    });
+    for (id, outcome) in outcomes(&server.url("/"), &["framing.status-line", "smuggling.unicode-line-ends"]) {
+        let said = matches!(&outcome, Outcome::Undecided(why) if why.en.contains("octets"));
+        assert!(said, "{id}: {outcome:?}");
+    }
+}

@@ -384,7 +384,8 @@ fn hidden_length(p: &mut Probe<'_>, field: &[u8]) -> Verdict {
             Ok(())
         }
         Err(Lack::Ended(_)) => Ok(()),
-        Err(_) => {
+        // It waits for more of what it takes for a body.
+        Err(Lack::Silence(_)) => {
             ensure!(
                 false,
                 "第二个请求被当成了正文：藏在字段值里的长度生效了",
@@ -392,5 +393,6 @@ fn hidden_length(p: &mut Probe<'_>, field: &[u8]) -> Verdict {
             );
             Ok(())
         }
+        Err(other) => Err(lack(other)),
     }
 }
