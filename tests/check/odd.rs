@@ -228,3 +228,17 @@ fn a_head_longer_than_the_checker_reads_is_called_that() {
         assert!(said, "{id}: {outcome:?}");
     }
 }
+
+#[test]
+fn what_the_server_says_does_not_reach_the_terminal_raw() {
+    let server = Odd::start(|request| {
+        let fields = "Server: \x1b[31mred\u{9b}\r\nContent-Type: text\x1b]0;title\x07\r\nDate: \x1b[2J\r\n";
+        reply(request, "200 OK", fields, b"hello\n").to_vec()
+    });
+    let report = judged(&server.url("/"), &["framing", "type"]);
+    assert!(report.red().count() > 0);
+    for lang in [check::Lang::Zh, check::Lang::En] {
+        let said = check::text(&report, lang, false, true);
+        assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{said:?}");
+    }
+}

@@ -1,5 +1,6 @@
 //! For people: grouped, the red rules in full, a score, and where to begin.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -110,7 +111,8 @@ impl Paint {
 pub fn text(report: &Report, lang: Lang, colour: bool, verbose: bool) -> String {
     let (w, paint) = (words(lang), Paint(colour));
     let mut out = String::new();
-    let server = if report.server.is_empty() { String::new() } else { format!("  ({})", report.server) };
+    let server =
+        if report.server.is_empty() { String::new() } else { format!("  ({})", tame(&report.server)) };
     let _ = writeln!(out, "{}{server}\n", paint.bold(&report.url));
     // What is undecided for one reason everywhere is said once.
     let mut many: BTreeMap<&str, usize> = BTreeMap::new();
@@ -136,10 +138,19 @@ pub fn text(report: &Report, lang: Lang, colour: bool, verbose: bool) -> String 
     }
     out.push('\n');
     for (why, count) in many.iter().filter(|_| !verbose) {
-        let _ = writeln!(out, "{}", paint.dim(&format!("? {count}  {}{why}", w.undecided)));
+        let _ = writeln!(out, "{}", paint.dim(&format!("? {count}  {}{}", w.undecided, tame(why))));
     }
     tail(&mut out, report, w, &paint, lang);
     out
+}
+
+/// Control characters escaped: what a server puts into its fields must not command the terminal.
+fn tame(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(escaped).collect())
 }
 
 /// Why a rule is undecided; empty if it is not.
@@ -157,12 +168,12 @@ fn one(out: &mut String, j: &Judged, w: &Words, paint: &Paint, lang: Lang, verbo
             let _ = writeln!(out, "  {} {id}  {want}", paint.green("✓"));
         }
         Outcome::Skipped(why) if verbose => {
-            let _ = writeln!(out, "  {}", paint.dim(&format!("- {id}  {}", why.in_lang(lang))));
+            let _ = writeln!(out, "  {}", paint.dim(&format!("- {id}  {}", tame(why.in_lang(lang)))));
         }
         Outcome::Pass | Outcome::Skipped(_) => {}
         Outcome::Undecided(why) => {
-            let _ =
-                writeln!(out, "  {}", paint.dim(&format!("? {id}  {}{}", w.undecided, why.in_lang(lang))));
+            let why = tame(why.in_lang(lang));
+            let _ = writeln!(out, "  {}", paint.dim(&format!("? {id}  {}{why}", w.undecided)));
         }
         Outcome::Fail(what) => {
             let s = j.rule.severity;
@@ -174,7 +185,7 @@ fn one(out: &mut String, j: &Judged, w: &Words, paint: &Paint, lang: Lang, verbo
             let came = if j.came.is_empty() { w.nothing.to_owned() } else { pad(&shorten(&j.came)) };
             let _ = writeln!(out, "      {}  {}", w.sent, paint.dim(&shorten(&sent)));
             let _ = writeln!(out, "      {}  {}", w.came, paint.dim(&came));
-            let _ = writeln!(out, "      {} {}", paint.by(s, "→"), what.in_lang(lang));
+            let _ = writeln!(out, "      {} {}", paint.by(s, "→"), tame(what.in_lang(lang)));
         }
     }
 }
@@ -209,7 +220,7 @@ fn tail(out: &mut String, report: &Report, w: &Words, paint: &Paint, lang: Lang)
     let score = if report.passed() { paint.green(&score) } else { paint.red(&score) };
     let _ = writeln!(out, "{score}  {}  {:.1} s", numbers.join("  "), report.time.as_secs_f32());
     for Finding { zh, en } in &report.notes {
-        let _ = writeln!(out, "{}", paint.yellow(if lang == Lang::Zh { zh } else { en }));
+        let _ = writeln!(out, "{}", paint.yellow(&tame(if lang == Lang::Zh { zh } else { en })));
     }
     let first = report.first_to_fix();
     if first.is_empty() {
