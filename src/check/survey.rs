@@ -11,6 +11,9 @@ use super::target::Target;
 use super::wire::{Conn, Lack, Log};
 use super::{CannotRun, GROUPS, Options, rules};
 
+/// A server may take this long for a plain request and is waited for; the rules then go by its pace.
+const SLOWEST: Duration = Duration::from_secs(8);
+
 /// The rules that `--only` and `--skip` leave.
 pub(super) fn choose(options: &Options) -> Result<Vec<&'static Rule>, CannotRun> {
     let matches = |pattern: &str, rule: &Rule| {
@@ -84,7 +87,9 @@ pub(super) fn lay(options: &Options, target: &Target) -> Result<Option<Files>, C
 pub(super) fn baseline(env: &mut Env, notes: &mut Vec<Finding>) -> Option<String> {
     let ask = |env: &Env, path: &str| {
         let mut probe = Probe::new(env, Duration::ZERO);
-        probe.ask(probe.req("GET", path))
+        let mut conn = probe.connect()?;
+        conn.lengthen_patience(SLOWEST);
+        probe.ask_on(&mut conn, &probe.req("GET", path).close())
     };
     if let Some(url) = env.files.as_ref().map(|f| f.url("hello.txt")) {
         match ask(env, &url) {
@@ -109,7 +114,7 @@ serve by path; the rules that need files were left out"
     };
     // The best of three: what is wanted is the server's own pace, not that of a moment.
     if let Some(latency) = (0..3).filter_map(|_| latency(env)).min() {
-        env.patience = env.patience.max(latency * 8).min(env.patience.max(Duration::from_secs(8)));
+        env.patience = env.patience.max((latency * 8).min(SLOWEST));
     }
     env.status = first.status();
     if let Ok(second) = ask(env, &env.page)
@@ -125,10 +130,13 @@ serve by path; the rules that need files were left out"
 fn latency(env: &Env) -> Option<Duration> {
     let mut probe = Probe::new(env, Duration::ZERO);
     let begun = Instant::now();
-    let (mut conn, head) = probe.raw(&probe.page().close().bytes()).ok()?;
+    let mut conn = probe.connect().ok()?;
+    conn.lengthen_patience(SLOWEST);
+    conn.send(&probe.page().close().bytes());
+    let head = conn.head().ok()?;
     let latency = begun.elapsed();
     // Left unread it would end some servers.
-    let _ = conn.body(&head.ok()?, false);
+    let _ = conn.body(&head, false);
     Some(latency)
 }
 
@@ -140,7 +148,9 @@ pub(super) fn is_serial(env: &Env) -> bool {
     a.send(&bytes[..bytes.len() - 2]);
     probe.pause(Duration::from_millis(20));
     b.send(&bytes);
-    let waits = matches!(b.next_head_within(env.patience.min(Duration::from_secs(1))), Err(Lack::Silence(_)));
+    // A slow server is not a serial one: half the patience is four times its pace.
+    let enough = env.patience.min(Duration::from_secs(1)).max(env.patience / 2);
+    let waits = matches!(b.next_head_within(enough), Err(Lack::Silence(_)));
     a.send(&bytes[bytes.len() - 2..]);
     let _ = a.answer(false);
     waits

@@ -107,6 +107,11 @@ impl Conn {
         self.lull = self.lull.min(lull);
     }
 
+    /// Waits at least this long for each step, but not for the end of a body without length.
+    pub(super) fn lengthen_patience(&mut self, patience: Duration) {
+        self.patience = self.patience.max(patience);
+    }
+
     /// Keeps the kernel from growing the receive buffer to megabytes, so that a reader who does not read is felt
     /// by the server. Not smaller, or reading the rest afterwards takes minutes.
     pub(super) fn shrink_receive_buffer(&self) {

@@ -242,3 +242,17 @@ fn what_the_server_says_does_not_reach_the_terminal_raw() {
         assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{said:?}");
     }
 }
+
+#[test]
+fn a_server_that_takes_its_time_sets_the_pace() {
+    let server = Odd::start(|request| {
+        std::thread::sleep(Duration::from_millis(400));
+        one_page(request)
+    });
+    let mut options = options(&server.url("/"), &["framing.date", "malformed.no-host"]);
+    options.patience = Duration::from_millis(100);
+    let report = check::run(&options, &|_, _, _| {}).unwrap();
+    for j in report.rules {
+        assert_eq!(j.outcome, Outcome::Pass, "{}", j.rule.id);
+    }
+}
