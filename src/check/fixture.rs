@@ -150,16 +150,25 @@ impl Files {
     pub(super) fn medium(&self) -> &[u8] {
         &self.medium
     }
+
+    /// Removes the files, or tells which folder is left and why.
+    pub(super) fn remove(self) -> Result<(), (PathBuf, io::Error)> {
+        self.clear().map_err(|e| (self.dir.clone(), e))
+    }
+
+    fn clear(&self) -> io::Result<()> {
+        let _ = fs::remove_file(&self.outside);
+        match fs::remove_dir_all(&self.dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
 }
 
+/// For runs that end before [`Files::remove`].
 impl Drop for Files {
     fn drop(&mut self) {
-        if let Err(e) = fs::remove_dir_all(&self.dir)
-            && e.kind() != io::ErrorKind::NotFound
-        {
-            log::warn!("cannot remove {}: {e}; remove it by hand", self.dir.display());
-        }
-        let _ = fs::remove_file(&self.outside);
+        let _ = self.clear();
     }
 }
 
@@ -183,7 +192,7 @@ mod tests {
         assert!(files.url("你好.txt").ends_with("/%E4%BD%A0%E5%A5%BD.txt"));
         let outside = files.outside.clone();
         assert!(outside.exists());
-        drop(files);
+        assert!(files.remove().is_ok());
         assert_eq!(fs::read_dir(root.path()).expect("list").count(), 0);
         assert!(!outside.exists());
     }

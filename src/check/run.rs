@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::probe::{Env, Probe, Stop, seen};
 use super::rule::{Finding, Kind, Needs, Rule, Test};
-use super::survey::{baseline, choose, is_serial, lay, reach};
+use super::survey::{baseline, choose, is_serial, lay, reach, unlay};
 use super::target::Target;
 use super::wire::{Conn, Exchange, Lack, Log};
 use super::{CannotRun, Judged, Options, Outcome, Report, rules};
@@ -71,6 +71,8 @@ pub fn run(options: &Options, progress: &(dyn Fn(usize, usize, &str) + Sync)) ->
     }
     let mut judged = run.judged.into_inner().unwrap_or_else(PoisonError::into_inner);
     notes.extend(verdict_on_survival(&mut judged, &run.culprits));
+    let survived = run.culprits.is_empty();
+    notes.extend(unlay(env.files));
     if options.stop.load(Ordering::Relaxed) {
         notes.push(seen!(
             "已中断：没轮到的规则都没有查",
@@ -82,7 +84,7 @@ pub fn run(options: &Options, progress: &(dyn Fn(usize, usize, &str) + Sync)) ->
         url: options.url.clone(),
         server: server.unwrap_or_default(),
         rules: judged,
-        survived: run.culprits.is_empty(),
+        survived,
         notes,
         time: begun.elapsed(),
     })

@@ -83,6 +83,13 @@ pub(super) fn lay(options: &Options, target: &Target) -> Result<Option<Files>, C
     }
 }
 
+/// Removes the laid files; what to do by hand if that fails.
+pub(super) fn unlay(files: Option<Files>) -> Option<Finding> {
+    let (dir, e) = files?.remove().err()?;
+    let dir = dir.display();
+    Some(seen!("删不掉 {dir}：{e}；请手工删除", "cannot remove {dir}: {e}; remove it by hand"))
+}
+
 /// Learns what the page answers and whether the laid files are served. `None` if there is no answer, or no end of it.
 pub(super) fn baseline(env: &mut Env, notes: &mut Vec<Finding>) -> Option<String> {
     let ask = |env: &Env, path: &str| {
@@ -101,7 +108,7 @@ pub(super) fn baseline(env: &mut Env, notes: &mut Vec<Finding>) -> Option<String
                     "the files laid into --root are not served ({url}: {got}): not the served folder, or the server does not \
 serve by path; the rules that need files were left out"
                 ));
-                env.files = None;
+                notes.extend(unlay(env.files.take()));
             }
         }
     }

@@ -256,3 +256,22 @@ fn a_server_that_takes_its_time_sets_the_pace() {
         assert_eq!(j.outcome, Outcome::Pass, "{}", j.rule.id);
     }
 }
+
+#[test]
+fn laid_files_that_cannot_be_removed_are_named() {
+    let root = tempfile::tempdir().unwrap();
+    let served = root.path().to_owned();
+    let server = Odd::start(move |request| {
+        let name = request.split('/').find(|part| part.starts_with("wouldblock-check-"));
+        if let Some(name) = name.filter(|name| served.join(name).is_dir()) {
+            // A file in the folder's place.
+            std::fs::rename(served.join(name), served.join("elsewhere")).unwrap();
+            std::fs::write(served.join(name), b"").unwrap();
+        }
+        one_page(request)
+    });
+    let mut options = options(&server.url("/"), &["framing.date"]);
+    options.root = Some(root.path().to_owned());
+    let report = check::run(&options, &|_, _, _| {}).unwrap();
+    assert!(report.notes.iter().any(|n| n.en.contains("by hand")), "{:?}", report.notes);
+}
