@@ -68,6 +68,8 @@ pub(super) struct Env {
     pub(super) status: u16,
     /// Its body, if two requests brought the same.
     pub(super) body: Option<Vec<u8>>,
+    /// Whether every request must say that it takes no coding, because the server compresses unasked.
+    pub(super) plain: bool,
     pub(super) files: Option<Files>,
     /// How long a healthy server may take for anything.
     pub(super) patience: Duration,
@@ -110,6 +112,8 @@ pub(super) struct Req {
     host: Option<String>,
     fields: Vec<(String, Vec<u8>)>,
     body: Vec<u8>,
+    /// See [`Env::plain`]; what a rule itself says of codings goes first.
+    plain: bool,
 }
 
 impl Req {
@@ -144,6 +148,9 @@ impl Req {
             out.extend_from_slice(b": ");
             out.extend_from_slice(value);
             out.extend_from_slice(b"\r\n");
+        }
+        if self.plain && self.fields.iter().all(|(name, _)| name != "Accept-Encoding") {
+            out.extend_from_slice(b"Accept-Encoding: identity\r\n");
         }
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(&self.body);
@@ -222,6 +229,7 @@ impl<'a> Probe<'a> {
             host: Some(self.env.host.clone()),
             fields: Vec::new(),
             body: Vec::new(),
+            plain: self.env.plain,
         }
     }
 

@@ -40,6 +40,7 @@ pub fn run(options: &Options, progress: &(dyn Fn(usize, usize, &str) + Sync)) ->
         page: target.path.clone(),
         status: 0,
         body: None,
+        plain: false,
         files,
         patience: options.patience,
         watch: options.watch,
@@ -133,7 +134,7 @@ impl Run<'_> {
     /// The server accepts connections and says nothing, or never ends: one red rule, and nothing else can be known.
     fn silent(&mut self, chosen: &[&'static Rule]) {
         for rule in chosen {
-            if rule.id == rules::ANSWERS {
+            if rule.id == rules::ANSWERS || self.stopped() {
                 let judged = self.judge(rule);
                 self.keep(judged);
             } else {

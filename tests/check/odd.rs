@@ -275,3 +275,42 @@ fn laid_files_that_cannot_be_removed_are_named() {
     let report = check::run(&options, &|_, _, _| {}).unwrap();
     assert!(report.notes.iter().any(|n| n.en.contains("by hand")), "{:?}", report.notes);
 }
+
+#[test]
+fn a_server_that_compresses_unasked_is_asked_for_the_plain_text() {
+    let root = tempfile::tempdir().unwrap();
+    let served = root.path().to_owned();
+    let server = Odd::start(move |request| match file(&served, request) {
+        Some(body) if request.matches("Accept-Encoding: identity").count() == 1 => {
+            reply(request, "200 OK", "", &body)
+        }
+        Some(_) => reply(request, "200 OK", "Content-Encoding: gzip\r\n", b"\x1f\x8b..."),
+        None => reply(request, "404 Not Found", "", b"404\n"),
+    });
+    let mut options =
+        options(&server.url("/"), &["length.octets", "length.no-coding-unasked", "path.missing"]);
+    options.root = Some(root.path().to_owned());
+    let report = check::run(&options, &|_, _, _| {}).unwrap();
+    for j in &report.rules {
+        assert_eq!(j.outcome, Outcome::Pass, "{}", j.rule.id);
+    }
+    assert!(report.notes.is_empty(), "{:?}", report.notes);
+}
+
+#[test]
+fn who_interrupts_is_not_told_that_the_files_are_not_served() {
+    let root = tempfile::tempdir().unwrap();
+    let mut options = options("", &["length.octets"]);
+    let stop = Arc::clone(&options.stop);
+    let server = Odd::start(move |request| {
+        if request.contains("wouldblock-check-") {
+            stop.store(true, SeqCst);
+        }
+        reply(request, "404 Not Found", "", b"404\n")
+    });
+    options.url = server.url("/");
+    options.root = Some(root.path().to_owned());
+    let report = check::run(&options, &|_, _, _| {}).unwrap();
+    let said: Vec<&str> = report.notes.iter().map(|n| n.en.as_str()).collect();
+    assert!(said.len() == 1 && said[0].starts_with("interrupted"), "{said:?}");
+}
