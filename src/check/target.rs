@@ -12,7 +12,7 @@ pub(super) struct Target {
     pub(super) addrs: Vec<SocketAddr>,
     /// As it goes into the Host field.
     pub(super) host: String,
-    /// Path without query.
+    /// Path and query, as they go into a request line.
     pub(super) path: String,
 }
 
@@ -33,11 +33,10 @@ impl Target {
             }
             None => url,
         };
-        let rest = rest.split(['?', '#']).next().unwrap_or(rest);
-        let (host, path) = match rest.find('/') {
-            Some(at) => rest.split_at(at),
-            None => (rest, "/"),
-        };
+        let rest = rest.split('#').next().unwrap_or(rest);
+        let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        // A query may follow the host at once: the path before it is the root.
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         let bad = || {
             CannotRun::new(
                 format!("看不懂地址「{url}」：应写作 http://主机[:端口][/路径]"),
@@ -77,12 +76,13 @@ it is your own server, add --i-own-this-server"
         if addrs.is_empty() {
             return Err(bad());
         }
-        Ok(Self { addrs, host: host.to_owned(), path: path.to_owned() })
+        Ok(Self { addrs, host: host.to_owned(), path })
     }
 
     /// The folder of the path, with its slash: what `--root` is served as.
     pub(super) fn folder(&self) -> &str {
-        self.path.rfind('/').map_or("/", |at| &self.path[..=at])
+        let path = self.path.split('?').next().unwrap_or_default();
+        path.rfind('/').map_or("/", |at| &path[..=at])
     }
 }
 
@@ -92,9 +92,10 @@ mod tests {
 
     #[test]
     fn an_address_is_split_into_host_and_path() {
-        let target = Target::parse("http://127.0.0.1:9/a/b.html?x=1", false).expect("parsed");
+        let target = Target::parse("http://127.0.0.1:9/a/b.html?x=/1#y", false).expect("parsed");
         assert_eq!((target.addrs[0].port(), target.host.as_str()), (9, "127.0.0.1:9"));
-        assert_eq!((target.path.as_str(), target.folder()), ("/a/b.html", "/a/"));
+        assert_eq!((target.path.as_str(), target.folder()), ("/a/b.html?x=/1", "/a/"));
+        assert_eq!(Target::parse("127.0.0.1?x", false).expect("parsed").path, "/?x");
         assert_eq!(Target::parse("127.0.0.1", false).expect("parsed").addrs[0].port(), 80);
         assert_eq!(Target::parse("http://[::1]:9", false).expect("parsed").path, "/");
         assert!(Target::parse("http://0.0.0.0:9/", false).is_ok());

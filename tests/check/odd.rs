@@ -314,3 +314,12 @@ fn who_interrupts_is_not_told_that_the_files_are_not_served() {
     let said: Vec<&str> = report.notes.iter().map(|n| n.en.as_str()).collect();
     assert!(said.len() == 1 && said[0].starts_with("interrupted"), "{said:?}");
 }
+
+#[test]
+fn the_query_of_the_address_is_part_of_the_page() {
+    let server = Odd::start(|request| match request.contains(" /p?x=1") {
+        true => one_page(request),
+        false => b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec(),
+    });
+    all_pass(&server.url("/p?x=1#y"), &["framing.date", "limits.target-8000", "split.halves"]);
+}
