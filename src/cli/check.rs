@@ -1,7 +1,8 @@
 //! `wouldblock check`: flags, the progress bar, Ctrl-C and the exit code.
 
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::check::{self, Lang, Options};
+use crate::check::{self, Lang, Options, Report};
 
 /// No must is red / some must is red or the server did not survive / there was no run, or no verdict in it.
 const OK: u8 = 0;
@@ -90,6 +91,11 @@ impl Args {
                 }),
             };
         }
+        // Opened before minutes are spent on a report that could not be kept.
+        let junit = match self.junit.as_deref().map(|path| Junit::create(path, lang)).transpose() {
+            Ok(junit) => junit,
+            Err(why) => return complain(why),
+        };
         let mut options = Options::new(self.url.as_deref().unwrap_or_default());
         options.root = self.root;
         options.only = self.only;
@@ -118,14 +124,7 @@ impl Args {
             Ok(report) => report,
             Err(why) => return complain(why.in_lang(lang).to_owned()),
         };
-        if let Some(path) = &self.junit
-            && let Err(e) = std::fs::write(path, check::junit(&report, lang))
-        {
-            return complain(match lang {
-                Lang::Zh => format!("写不了 {}：{e}；请换一个可写的位置", path.display()),
-                Lang::En => format!("cannot write {}: {e}; choose a writable place", path.display()),
-            });
-        }
+        let kept = junit.map_or(Ok(()), |junit| junit.write(&report, lang));
         let out = if self.json {
             check::json(&report, lang)
         } else {
@@ -133,6 +132,10 @@ impl Args {
             let colour = std::io::stdout().is_terminal() && !no_colour;
             check::text(&report, lang, colour, self.verbose)
         };
+        if let Err(why) = kept {
+            print(&out, NO_RUN);
+            return complain(why);
+        }
         if options.stop.load(std::sync::atomic::Ordering::Relaxed) {
             return print(&out, NO_RUN);
         }
@@ -146,6 +149,30 @@ impl Args {
             });
         }
         print(&out, if report.passed() { OK } else { RED })
+    }
+}
+
+/// The file of `--junit`.
+struct Junit<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl<'a> Junit<'a> {
+    fn create(path: &'a Path, lang: Lang) -> Result<Self, String> {
+        File::create(path).map(|file| Self { path, file }).map_err(|e| cannot_write(path, &e, lang))
+    }
+
+    fn write(mut self, report: &Report, lang: Lang) -> Result<(), String> {
+        let text = check::junit(report, lang);
+        self.file.write_all(text.as_bytes()).map_err(|e| cannot_write(self.path, &e, lang))
+    }
+}
+
+fn cannot_write(path: &Path, e: &io::Error, lang: Lang) -> String {
+    match lang {
+        Lang::Zh => format!("写不了 {}：{e}；请换一个可写的位置", path.display()),
+        Lang::En => format!("cannot write {}: {e}; choose a writable place", path.display()),
     }
 }
 

@@ -220,3 +220,19 @@ fn a_run_that_judges_nothing_is_not_green() {
     let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!(report["passed"].as_bool(), Some(false));
 }
+
+#[test]
+fn a_junit_file_that_cannot_be_written_is_told_before_the_measuring_and_costs_no_report() {
+    // Nobody listens: were the file tried last, the address would be what is wrong.
+    let out = check(&["http://127.0.0.1:1/", "--junit", "/nowhere/at/all.xml"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stderr).contains("/nowhere/at/all.xml"), "{}", text(&out.stderr));
+    let root = tempfile::tempdir().unwrap();
+    let server = Mini::start(root.path(), "");
+    if Path::new("/dev/full").exists() {
+        let out = check(&[&server.url(), "--only", "framing.date", "--junit", "/dev/full"]);
+        assert_eq!(out.status.code(), Some(2));
+        assert!(text(&out.stdout).contains("100/100"), "{}", text(&out.stdout));
+        assert!(text(&out.stderr).contains("/dev/full"), "{}", text(&out.stderr));
+    }
+}
