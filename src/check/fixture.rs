@@ -1,5 +1,5 @@
 //! The files that `--root` lets the checker lay into the served folder, in a subfolder of their own that is
-//! removed when the run ends, however it ends short of `kill -9`.
+//! removed when the run ends, however it ends short of `kill -9` or a second Ctrl-C.
 
 use std::fs;
 use std::io;

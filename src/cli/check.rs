@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::check::{self, Lang, Options, Report};
 
@@ -104,7 +105,10 @@ impl Args {
         options.jobs = self.jobs.into();
         options.watch = Duration::from_secs(self.watch);
         options.time = options.time.max(options.watch * 6);
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        for signal in [SIGINT, SIGTERM, SIGQUIT, SIGHUP] {
+            if signal == SIGHUP && is_ignored(signal) {
+                continue;
+            }
             // The first asks the run to end, so that the files are removed; the second ends the program.
             let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&options.stop));
             let _ = signal_hook::flag::register(signal, Arc::clone(&options.stop));
@@ -174,6 +178,14 @@ fn cannot_write(path: &Path, e: &io::Error, lang: Lang) -> String {
         Lang::Zh => format!("写不了 {}：{e}；请换一个可写的位置", path.display()),
         Lang::En => format!("cannot write {}: {e}; choose a writable place", path.display()),
     }
+}
+
+/// Whether this process was started to ignore the signal, as `nohup` does; where Linux says so.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 == 1
 }
 
 /// By the locale, as other tools do.

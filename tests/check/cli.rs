@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use nix::sys::signal::Signal;
+
 use super::mini::Mini;
 
 fn check(flags: &[&str]) -> Output {
@@ -153,17 +155,22 @@ fn json_counts_every_rule_and_junit_is_written_beside_it() {
 }
 
 #[test]
-fn the_laid_files_are_gone_after_a_run_and_after_ctrl_c() {
+fn the_laid_files_are_gone_after_a_run_and_after_every_signal_that_ends_it() {
     let root = tempfile::tempdir().unwrap();
     let server = Mini::start(root.path(), "");
     let out = check(&[&server.url(), "--root", root.path().to_str().unwrap(), "--only", "length.octets"]);
     assert_eq!((out.status.code(), count(root.path())), (Some(0), 0));
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
+        ended_by(signal, root.path());
+    }
+}
 
-    // A server that falls silent once the files are asked for: the checker is in the middle of its run.
+/// A server that falls silent once the files are asked for: the checker is in the middle of its run.
+fn ended_by(signal: Signal, root: &Path) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let mut checker = Command::new(env!("CARGO_BIN_EXE_wouldblock"))
-        .args(["check", &url, "--root", root.path().to_str().unwrap()])
+        .args(["check", &url, "--root", root.to_str().unwrap()])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -173,12 +180,8 @@ fn the_laid_files_are_gone_after_a_run_and_after_ctrl_c() {
         let mut line = String::new();
         BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
         if line.contains("wouldblock-check-") {
-            assert_eq!(count(root.path()), 1);
-            nix::sys::signal::kill(
-                nix::unistd::Pid::from_raw(checker.id() as i32),
-                nix::sys::signal::Signal::SIGINT,
-            )
-            .unwrap();
+            assert_eq!(count(root), 1);
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(checker.id() as i32), signal).unwrap();
             break;
         }
         stream
@@ -186,8 +189,8 @@ fn the_laid_files_are_gone_after_a_run_and_after_ctrl_c() {
             .unwrap();
     }
     drop(listener);
-    assert_eq!(checker.wait().unwrap().code(), Some(2));
-    assert_eq!(count(root.path()), 0, "the laid files are still there");
+    assert_eq!(checker.wait().unwrap().code(), Some(2), "{signal}");
+    assert_eq!(count(root), 0, "{signal}: the laid files are still there");
 }
 
 #[test]
