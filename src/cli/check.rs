@@ -198,10 +198,15 @@ fn language() -> Lang {
     if locale.to_ascii_lowercase().starts_with("zh") { Lang::Zh } else { Lang::En }
 }
 
-/// A reader that closes the pipe early (`| head`) is no error.
+/// To standard output. A reader that closes the pipe early (`| head`) is no error.
 fn print(text: &str, code: u8) -> u8 {
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    code
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            complain(format!("cannot write to standard output: {e}"))
+        }
+        _ => code,
+    }
 }
 
 fn complain(text: String) -> u8 {

@@ -239,3 +239,25 @@ fn a_junit_file_that_cannot_be_written_is_told_before_the_measuring_and_costs_no
         assert!(text(&out.stderr).contains("/dev/full"), "{}", text(&out.stderr));
     }
 }
+
+#[test]
+fn output_that_cannot_be_written_is_an_error_and_a_reader_that_left_is_none() {
+    if !Path::new("/dev/full").exists() {
+        return;
+    }
+    let run = |out: Stdio| {
+        let child = Command::new(env!("CARGO_BIN_EXE_wouldblock"))
+            .args(["check", "--list", "--lang", "en"])
+            .stdout(out)
+            .stderr(Stdio::piped())
+            .spawn();
+        child.unwrap().wait_with_output().unwrap()
+    };
+    let full = run(std::fs::File::options().write(true).open("/dev/full").unwrap().into());
+    assert_eq!(full.status.code(), Some(2));
+    assert!(text(&full.stderr).contains("standard output"), "{}", text(&full.stderr));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let left = run(writer.into());
+    assert_eq!((left.status.code(), text(&left.stderr).as_str()), (Some(0), ""));
+}
