@@ -107,6 +107,15 @@ impl Signals {
     }
 }
 
+/// Whether whoever started this process has it ignore the signal, as nohup(1) does with SIGHUP. Linux tells in
+/// proc_pid_status(5); elsewhere nothing is taken to be ignored.
+pub fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 == 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

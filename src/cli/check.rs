@@ -11,7 +11,9 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
+use super::say;
 use crate::check::{self, Lang, Options, Report};
+use crate::signals::is_ignored;
 
 /// No must is red / some must is red or the server did not survive / there was no run, or no verdict in it.
 const OK: u8 = 0;
@@ -180,14 +182,6 @@ fn cannot_write(path: &Path, e: &io::Error, lang: Lang) -> String {
     }
 }
 
-/// Whether this process was started to ignore the signal, as `nohup` does; where Linux says so.
-fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    mask >> (signal - 1) & 1 == 1
-}
-
 /// By the locale, as other tools do.
 fn language() -> Lang {
     let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
@@ -198,18 +192,15 @@ fn language() -> Lang {
     if locale.to_ascii_lowercase().starts_with("zh") { Lang::Zh } else { Lang::En }
 }
 
-/// To standard output. A reader that closes the pipe early (`| head`) is no error.
+/// To standard output; the exit status is this one, if that went well.
 fn print(text: &str, code: u8) -> u8 {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            complain(format!("cannot write to standard output: {e}"))
-        }
-        _ => code,
+    match say(text) {
+        Ok(()) => code,
+        Err(e) => complain(format!("cannot write to standard output: {e}")),
     }
 }
 
 fn complain(text: String) -> u8 {
-    eprintln!("wouldblock check: {text}");
+    super::complain(&format!("wouldblock check: {text}"));
     NO_RUN
 }

@@ -68,13 +68,6 @@ pub fn switches(pids: &[u32]) -> (u64, u64) {
     )
 }
 
-/// The signals that this process was started to ignore, a bit for each, the first signal's lowest.
-pub fn ignored_signals() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
-}
-
 /// The number behind a name in a `Name: number unit` file.
 fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_ascii_whitespace().next()?.parse().ok()

@@ -10,8 +10,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::compare::lang::Lang;
 use crate::compare::matrix::{Kind, Measurement};
-use crate::compare::procfs;
 use crate::compare::rounds::Watch;
+use crate::signals::is_ignored;
 
 /// What is being measured and the time left, on a terminal; and whether somebody wants it to end.
 pub(super) struct Progress {
@@ -26,10 +26,9 @@ impl Progress {
     /// closed may send SIGHUP twice for one wish.
     pub(super) fn new(lang: Lang) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let ignored = procfs::ignored_signals();
         for signal in [SIGINT, SIGTERM, SIGQUIT, SIGHUP] {
             // What whoever started us has us ignore stays ignored: nohup(1).
-            if ignored & 1 << (signal - 1) != 0 {
+            if is_ignored(signal) {
                 continue;
             }
             if signal != SIGHUP {
