@@ -43,7 +43,7 @@ pub(super) struct Presenting {
     #[arg(long, value_name = "on|off", default_value = "on", value_parser = parse_switch, action = clap::ArgAction::Set)]
     compress: bool,
 
-    /// A header field for every answer; may be repeated
+    /// A header field for every answer but those of /_loop/; may be repeated
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
 
