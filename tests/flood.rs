@@ -146,7 +146,8 @@ fn ten_thousand_silent_connections_keep_nobody_waiting_and_cost_little() {
         let (descriptors, memory) = (flood.descriptors(), flood.memory());
         let count = as_allowed(10_000);
         let crowd: Vec<_> = (0..count).map(|_| flood.connect()).collect();
-        flood.wait_for_descriptors(|now| now >= descriptors + count);
+        // Some that were counted before may have been of probes whose end the server had not seen yet.
+        flood.wait_for_descriptors(|now| now + 10 >= descriptors + count);
         for _ in 0..50 {
             flood.probe();
         }
