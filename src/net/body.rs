@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
+use super::TURN_BYTES;
 use super::disk::ReadAhead;
 use super::stream::Transport;
 use crate::service::Content;
@@ -49,7 +50,7 @@ impl Body {
         }
     }
 
-    /// Sends the head, then a piece of the body from octet `at` on, `most` octets together. All policy about
+    /// Sends the head, then a piece of the body from octet `at` on, at most [`TURN_BYTES`] together. All policy about
     /// copying, vectored writes and sendfile(2) is in this function.
     ///
     /// # Errors
@@ -59,10 +60,9 @@ impl Body {
         stream: &mut impl Transport,
         head: &[u8],
         at: u64,
-        most: usize,
         scratch: &mut Vec<u8>,
     ) -> io::Result<usize> {
-        let room = most.saturating_sub(head.len());
+        let room = TURN_BYTES.saturating_sub(head.len());
         match piece(&self.content, at) {
             Piece::Bytes(bytes) => {
                 let bytes = bytes.get(..room).unwrap_or(bytes);

@@ -287,7 +287,7 @@ impl<S: Transport> Client<S> {
             }
         }
         worker.stats.writes += 1;
-        let sent = match attempt(self.transmit(worker, waits_for_disk)) {
+        let sent = match attempt(self.transmit(&mut worker.scratch, waits_for_disk)) {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(self.left(CloseReason::BodyTruncated, worker));
@@ -319,12 +319,11 @@ impl<S: Transport> Client<S> {
     }
 
     /// Sends some of what the connection names: what is queued, then (unless it is `only_head`) a piece of the body.
-    fn transmit(&mut self, worker: &mut Worker, only_head: bool) -> io::Result<usize> {
+    fn transmit(&mut self, scratch: &mut Vec<u8>, only_head: bool) -> io::Result<usize> {
         let Transmit { head, body: unsent } = self.conn.transmit();
         match &self.body {
             Some(body) if !unsent.is_empty() && !only_head => {
-                let most = worker.turn_bytes();
-                body.send(&mut self.stream, head, unsent.start, most, &mut worker.scratch)
+                body.send(&mut self.stream, head, unsent.start, scratch)
             }
             _ if unsent.is_empty() && self.conn.may_close_at_once() => self.stream.write_last(head),
             _ => self.stream.write(head),

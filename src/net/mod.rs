@@ -44,10 +44,6 @@ pub use worker::{ReadLimit, Worker};
 /// reader does who reads by powers of two, and leaves no crumbs for a read of its own (a tenth more downloads of 10 MiB).
 pub const TURN_BYTES: usize = 512 * 1024;
 
-/// The same for a socket that blocks, where a call is over when its last octet has gone: 64 KiB are what sendfile(2)
-/// passes on in one piece, so that the timeout of the socket is that of the call.
-pub const BLOCKING_TURN_BYTES: usize = 64 * 1024;
-
 /// One nonblocking call: `Some` if it got somewhere, `None` if it would have blocked.
 ///
 /// Interrupted is the same as "would have blocked": whoever asks again next sweep has retried. (Blocking sockets

@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{BLOCKING_TURN_BYTES, TURN_BYTES};
 use crate::access_log::AccessLog;
 use crate::http::{CloseReason, HttpDate, Limits, Spare};
 use crate::live::Observer;
@@ -90,11 +89,6 @@ impl Worker {
         let now = Instant::now();
         self.tick(now);
         now
-    }
-
-    /// Most octets of an answer that one turn sends.
-    pub(super) const fn turn_bytes(&self) -> usize {
-        if self.blocking { BLOCKING_TURN_BYTES } else { TURN_BYTES }
     }
 
     /// Tells the time. The wall clock is looked at once a second, when the second changes; nowhere else.

@@ -22,17 +22,6 @@ fn blocking_serves_nobody_else_while_a_client_is_silent_and_says_so() {
     assert_eq!(stderr.matches("others wait at the door").count(), 1, "{stderr}");
 }
 
-/// A call that blocks is over when its last octet has gone, and until then nobody looks at the clock or at the signal.
-#[test]
-fn what_blocks_sends_no_more_in_one_call_than_a_slow_reader_soon_takes() {
-    for model in [Model::Blocking, Model::Thread, Model::Process] {
-        let house = House::open(model, &["-q"]);
-        assert!(house.get("/20m.bin").body == large().0);
-        let (stats, _, _) = house.close();
-        assert!(stats.writes >= 20_000_000 / (64 * 1024), "{model:?}: {} calls", stats.writes);
-    }
-}
-
 #[test]
 fn select_turns_away_in_good_order_whom_it_has_no_bit_for() {
     let _crowd = crowd();
