@@ -31,29 +31,48 @@ fn as_text<S: serde::Serializer>(model: &Model, serializer: S) -> Result<S::Ok, 
 }
 
 impl Report {
-    /// Asks the kernel what the run cost (getrusage(2)).
-    pub fn new(model: Model, stats: Stats, uptime: Duration) -> Self {
-        use nix::sys::resource::{UsageWho, getrusage};
-        let mut report = Self {
+    /// Asks the kernel what the run has cost since `before`.
+    pub fn new(model: Model, stats: Stats, uptime: Duration, before: &Usage) -> Self {
+        let now = Usage::now();
+        // The most of any child is told, not whose: no more than before is nobody's of ours.
+        let child = Some(now.child_rss_kib).filter(|most| *most > before.child_rss_kib);
+        Self {
             model,
             stats,
             uptime_s: uptime.as_secs_f64(),
-            cpu_user_s: 0.0,
-            cpu_system_s: 0.0,
-            max_rss_kib: 0,
-        };
-        for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
-            if let Ok(usage) = getrusage(who) {
-                let seconds = |time: nix::sys::time::TimeVal| {
-                    time.tv_sec() as f64 + f64::from(time.tv_usec() as i32) * 1e-6
-                };
-                report.cpu_user_s += seconds(usage.user_time());
-                report.cpu_system_s += seconds(usage.system_time());
-                let own = if who == UsageWho::RUSAGE_SELF { peak_rss_kib() } else { None };
-                report.max_rss_kib = report.max_rss_kib.max(own.unwrap_or_else(|| usage.max_rss()));
-            }
+            cpu_user_s: now.user_s - before.user_s,
+            cpu_system_s: now.system_s - before.system_s,
+            max_rss_kib: peak_rss_kib().unwrap_or(now.rss_kib).max(child.unwrap_or(0)),
         }
-        report
+    }
+}
+
+/// What this process and its children have used so far (getrusage(2)). Under `cargo run` that is cargo and its
+/// compilers at first: they became this program, or were waited for by what did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    user_s: f64,
+    system_s: f64,
+    rss_kib: i64,
+    child_rss_kib: i64,
+}
+
+impl Usage {
+    /// Up to now.
+    pub fn now() -> Self {
+        use nix::sys::resource::{UsageWho, getrusage};
+        let mut sum = Self::default();
+        for (who, children) in [(UsageWho::RUSAGE_SELF, false), (UsageWho::RUSAGE_CHILDREN, true)] {
+            let Ok(usage) = getrusage(who) else { continue };
+            let seconds = |time: nix::sys::time::TimeVal| {
+                time.tv_sec() as f64 + f64::from(time.tv_usec() as i32) * 1e-6
+            };
+            sum.user_s += seconds(usage.user_time());
+            sum.system_s += seconds(usage.system_time());
+            let rss = if children { &mut sum.child_rss_kib } else { &mut sum.rss_kib };
+            *rss = usage.max_rss();
+        }
+        sum
     }
 }
 
@@ -178,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_run_in_which_nothing_happened_divides_by_nothing() {
-        let report = Report::new(Model::Nonblocking, Stats::default(), Duration::ZERO);
+        let report = Report::new(Model::Nonblocking, Stats::default(), Duration::ZERO, &Usage::default());
         let text = report.to_string();
         assert!(text.contains("requests   0 (0/s)"), "{text}");
         assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");

@@ -238,10 +238,13 @@ fn either_signal_ends_it_with_a_report_and_exit_0_whatever_it_does_when_idle() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn the_memory_reported_is_its_own_and_not_that_of_who_started_it() {
+fn what_is_reported_is_its_own_and_not_that_of_who_started_it_nor_of_his_children() {
     let folder = folder();
     let mut command = Command::new("python3");
-    let become_it = "import os, sys; large = b'x' * (64 << 20); os.execv(sys.argv[1], sys.argv[1:])";
+    // As `cargo run` does: its compilers have ended when it becomes the server.
+    let become_it = "import os, subprocess, sys; large = b'x' * (64 << 20)
+subprocess.run([sys.executable, '-c', \"import time; large = b'x' * (64 << 20)\\nwhile time.process_time() < 2: pass\"])
+os.execv(sys.argv[1], sys.argv[1:])";
     command
         .args(["-c", become_it, env!("CARGO_BIN_EXE_wouldblock")])
         .arg(folder.path())
@@ -250,6 +253,9 @@ fn the_memory_reported_is_its_own_and_not_that_of_who_started_it() {
     let line = report.lines().find_map(|line| line.strip_prefix("memory     ")).unwrap();
     let kib: usize = line.split(' ').next().unwrap().parse().unwrap();
     assert!((1_000..48 * 1024).contains(&kib), "{line}");
+    let line = report.lines().find_map(|line| line.strip_prefix("cpu        ")).unwrap();
+    let seconds: f64 = line.split(' ').next().unwrap().parse().unwrap();
+    assert!(seconds < 2.0, "{line}");
 }
 
 #[test]

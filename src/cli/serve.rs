@@ -15,7 +15,7 @@ use crate::config::{Config, DEFAULT_ADDRESS, Model};
 use crate::live::{Board, Live, Monitor, Observer, Settings};
 use crate::net::{Address, BindOptions, Listener, Tls, Worker};
 use crate::privileges::{self, Descriptors};
-use crate::report::Report;
+use crate::report::{Report, Usage};
 use crate::service::Service;
 use crate::signals::Signals;
 use crate::site::{AccountError, Auth, Site, SiteError};
@@ -125,7 +125,7 @@ impl Args {
         let signals = Signals::install()?;
         let log = self.access_log()?;
         self.give_up_root(network.is_some())?;
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), Usage::now());
         let content = if self.is_monitored(&addresses) {
             // Clients in processes and threads of their own have counters of their own.
             let counts = !matches!(config.model, Model::Process | Model::Thread);
@@ -148,7 +148,7 @@ impl Args {
         self.limit_clients(&mut config, descriptors);
         self.announce(&config, &addresses, network.as_deref());
         let stats = crate::server::serve(listener, worker, &config, &signals)?;
-        let report = Report::new(config.model, stats, start.elapsed());
+        let report = Report::new(config.model, stats, start.elapsed(), &before);
         eprintln!("{report}");
         if let Some(path) = &self.logging.report_json {
             std::fs::write(path, serde_json::to_string_pretty(&report)?).map_err(|error| {
